@@ -1,1 +1,241 @@
-//! state
+//! The embedded, ordered key-value store in which each stage keeps its state and its position together.
+//!
+//! ```text
+//!  Store ── keyspace "rows"       ┐
+//!        ── keyspace "facts"      ├─ one Batch = one atomic, all-or-nothing write over all of them
+//!        ── keyspace "positions"  ┘
+//! ```
+//!
+//! This crate alone knows the storage engine (fjall, an LSM tree in Rust; docs/adr/0002-state-store.md). What a
+//! commit promises is [`Durability`]. A store belongs to one process at a time.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
+use yibiao_records::Fault;
+
+/// A store that cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the state store {path} is in use by another process: stop that one, or give this one its own folder"
+    )]
+    InUse { path: PathBuf },
+    #[error("opening the state store {path} failed: {source}")]
+    Open { path: PathBuf, source: fjall::Error },
+    #[error(
+        "the state store {path} was written by a newer version or another program ({found}): use another folder"
+    )]
+    Format { path: PathBuf, found: String },
+    #[error("reading the state store {path} failed: {source}")]
+    Read { path: PathBuf, source: fjall::Error },
+    #[error("writing the state store {path} failed; is the disk full? {source}")]
+    Write { path: PathBuf, source: fjall::Error },
+}
+
+impl Error {
+    pub fn fault(&self) -> Fault {
+        Fault::OPERATOR
+    }
+}
+
+/// What has happened to the data when `commit` returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives the death of the process, not that of the machine. Enough for a stage that can repeat its
+    /// input from the position in the same batch.
+    #[default]
+    Process,
+    /// It survives a power cut: the journal is synchronised to disk.
+    Machine,
+}
+
+/// Limits of one store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Block cache, bytes.
+    pub cache_bytes: u64,
+    /// Memtables of one keyspace, bytes: half is filled while the other half is flushed.
+    pub write_buffer_bytes: u64,
+    pub durability: Durability,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20, durability: Durability::Process }
+    }
+}
+
+/// Which keyspace: the index into the names given to [`Store::open`].
+pub type Keyspace = usize;
+
+/// Bytes of a stored key or value; cheap to clone, and it dereferences to `[u8]`.
+pub type Bytes = fjall::Slice;
+
+/// An open store. Cheap to clone; all clones share it.
+#[derive(Clone)]
+pub struct Store {
+    path: PathBuf,
+    database: fjall::Database,
+    keyspaces: Vec<fjall::Keyspace>,
+    durability: Durability,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens or makes the store in folder `path` with these keyspaces, in this order.
+    pub fn open(path: impl AsRef<Path>, keyspaces: &[&str], options: &Options) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        let opening = |source| match source {
+            fjall::Error::Locked => Error::InUse { path: path.clone() },
+            fjall::Error::InvalidVersion(version) => {
+                Error::Format { path: path.clone(), found: format!("{version:?}") }
+            }
+            source => Error::Open { path: path.clone(), source },
+        };
+        let database = fjall::Database::builder(&path)
+            .cache_size(options.cache_bytes)
+            .worker_threads(2)
+            .open()
+            .map_err(opening)?;
+        let memtable = (options.write_buffer_bytes / 2).clamp(4 << 20, 64 << 20);
+        let keyspaces = keyspaces
+            .iter()
+            .map(|name| {
+                database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(opening)?;
+        Ok(Self { path, database, keyspaces, durability: options.durability })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn get(&self, keyspace: Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.keyspaces[keyspace].get(key).map_err(|source| self.reading(source))
+    }
+
+    /// The pairs whose key begins with `prefix`, in key order.
+    pub fn prefix(
+        &self,
+        keyspace: Keyspace,
+        prefix: impl AsRef<[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> + '_ {
+        self.keyspaces[keyspace].prefix(prefix).map(|pair| pair.into_inner().map_err(|e| self.reading(e)))
+    }
+
+    /// The pairs from key `from` (inclusive) on, in key order.
+    pub fn from(
+        &self,
+        keyspace: Keyspace,
+        from: impl AsRef<[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> + '_ {
+        self.keyspaces[keyspace]
+            .range(from.as_ref().to_vec()..)
+            .map(|pair| pair.into_inner().map_err(|e| self.reading(e)))
+    }
+
+    /// The store as it is now: later commits do not show in it.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { store: self.clone(), snapshot: self.database.snapshot() }
+    }
+
+    pub fn batch(&self) -> Batch {
+        Batch { store: self.clone(), batch: self.database.batch() }
+    }
+
+    /// Bytes on disk, journal included.
+    pub fn disk_bytes(&self) -> Result<u64, Error> {
+        self.database.disk_space().map_err(|source| self.reading(source))
+    }
+
+    /// Synchronises everything to disk; for an orderly end.
+    pub fn persist(&self) -> Result<(), Error> {
+        self.database
+            .persist(PersistMode::SyncAll)
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    fn reading(&self, source: fjall::Error) -> Error {
+        Error::Read { path: self.path.clone(), source }
+    }
+}
+
+/// A consistent view of a [`Store`] at one moment.
+pub struct Snapshot {
+    store: Store,
+    snapshot: fjall::Snapshot,
+}
+
+impl Snapshot {
+    pub fn get(&self, keyspace: Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, Error> {
+        self.snapshot.get(&self.store.keyspaces[keyspace], key).map_err(|source| self.store.reading(source))
+    }
+
+    pub fn prefix(
+        &self,
+        keyspace: Keyspace,
+        prefix: impl AsRef<[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> + '_ {
+        self.snapshot
+            .prefix(&self.store.keyspaces[keyspace], prefix)
+            .map(|pair| pair.into_inner().map_err(|e| self.store.reading(e)))
+    }
+
+    pub fn from(
+        &self,
+        keyspace: Keyspace,
+        from: impl AsRef<[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> + '_ {
+        self.snapshot
+            .range(&self.store.keyspaces[keyspace], from.as_ref().to_vec()..)
+            .map(|pair| pair.into_inner().map_err(|e| self.store.reading(e)))
+    }
+}
+
+/// Writes that happen together or not at all. A key may be written once in a batch: the engine gives all writes
+/// of a batch one sequence number, so which of two would stay is not defined.
+pub struct Batch {
+    store: Store,
+    batch: fjall::OwnedWriteBatch,
+}
+
+impl Batch {
+    pub fn put(&mut self, keyspace: Keyspace, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.batch.insert(&self.store.keyspaces[keyspace], key.into(), value.into());
+    }
+
+    pub fn delete(&mut self, keyspace: Keyspace, key: impl Into<Bytes>) {
+        self.batch.remove(&self.store.keyspaces[keyspace], key.into());
+    }
+
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Writes everything, durable as the store's options say.
+    pub fn commit(self) -> Result<(), Error> {
+        let mode = match self.store.durability {
+            Durability::Process => PersistMode::Buffer,
+            Durability::Machine => PersistMode::SyncData,
+        };
+        self.batch
+            .durability(Some(mode))
+            .commit()
+            .map_err(|source| Error::Write { path: self.store.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests;
