@@ -1,1 +1,40 @@
-//! topics
+//! Reading and writing topics: the only crate that knows rdkafka.
+//!
+//! ```text
+//!               Layout ──► TopicSpec ──► Client::ensure      creates what is missing, compares the rest
+//!                                          │
+//!  Outgoing ──► Producer ══► broker ══► Reader ──► Batch of Messages
+//!               send, flush             next_batch         │
+//!                                          ▲               └─ provenance, rejection, frame (headers)
+//!               Cursors ── where connectors resume (compacted topic yibiao.cursors)
+//! ```
+//!
+//! A broker that is away is not an error: clients back off, say so once, count it, and go on where they were
+//! when it is back. What is an error can say whose fault it is: [`Error::fault`].
+//!
+//! In reading order: [`config`] what an operator sets; [`layout`] all topics of the system; [`client`] the door
+//! to one cluster; [`producer`]; [`message`] and [`reader`]; [`cursors`]; [`health`] how an absence of the broker
+//! is noticed and told.
+
+pub mod client;
+pub mod config;
+pub mod cursors;
+pub mod duration;
+mod error;
+mod health;
+pub mod layout;
+pub mod message;
+pub mod producer;
+pub mod reader;
+
+pub use client::{Client, Difference, Watermarks};
+pub use config::{ClientConfig, Compression};
+pub use cursors::Cursors;
+pub use error::Error;
+pub use layout::{Cleanup, Layout, TopicSpec};
+pub use message::{Batch, Message};
+pub use producer::{Outgoing, Producer};
+pub use reader::Reader;
+
+/// Re-exported, so that users of this crate name positions as it does.
+pub use yibiao_records::{NextOffset, TopicPartition};
