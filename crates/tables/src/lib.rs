@@ -1,1 +1,23 @@
-//! tables
+//! Fused tables: the state that is the truth, and the lake that is its projection.
+//!
+//! ```text
+//!  pipelines/tables/places.yaml ──► spec::Tables (which tables, which columns, how merged)
+//!                                       │
+//!  fusion ──► shard::Writer ──► Shard (embedded store: facts, rows, warnings, change log)
+//!                                 │ View
+//!                                 └──► lake (Delta: change logs and base tables) ──► SQL, centres
+//! ```
+//!
+//! In reading order: [`spec`] the tables and their columns; [`shard`] the state of one std partition;
+//! [`lake`] its projection, and SQL over it.
+
+mod error;
+pub mod lake;
+mod provider;
+pub mod shard;
+pub mod spec;
+
+pub use error::{Error, Problem};
+pub use lake::{Lake, Projector};
+pub use shard::{Shard, View};
+pub use spec::Tables;

@@ -1,0 +1,99 @@
+//! What can go wrong with fused state and its projection.
+
+use std::path::PathBuf;
+
+use yibiao_records::{Fault, SchemaError};
+
+/// One problem of a specification, with where it stands and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub path: PathBuf,
+    /// From 1; 0 where no line can be named.
+    pub line: usize,
+    pub what: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path.display(), self.what),
+            line => write!(f, "{}:{line}: {}", self.path.display(), self.what),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("reading {path} failed: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the tables are not well described: {}", problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))]
+    Spec { problems: Vec<Problem> },
+    #[error(transparent)]
+    State(#[from] yibiao_state::Error),
+    #[error("shard {shard}: the stored {what} cannot be read ({detail}): restore the folder, or replay into a new one")]
+    Corrupt { shard: u32, what: &'static str, detail: String },
+    #[error(
+        "the state of shard {shard} was made with {found}, now configured is {expected}: keep the old setting, or replay into a new folder"
+    )]
+    Layout { shard: u32, found: String, expected: String },
+    #[error("table {table} is not known here; known are {known}")]
+    UnknownTable { table: String, known: String },
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("shard {shard} has a writer already: stop the other stage that writes it")]
+    Written { shard: u32 },
+    #[error("shard {shard} cannot be written after a batch that failed: restart the stage")]
+    Poisoned { shard: u32 },
+
+    // Of the lake.
+    #[error("{doing} the Delta table {table} failed: {source}")]
+    Delta { doing: &'static str, table: String, source: Box<deltalake::DeltaTableError> },
+    #[error("{doing} the table {table} failed: {source}")]
+    Arrow { doing: &'static str, table: String, source: arrow::error::ArrowError },
+    #[error("{doing} failed: {source}")]
+    Query { doing: String, source: Box<datafusion::error::DataFusionError> },
+    #[error("the lake's location '{location}' is neither a folder nor a URL of one: {detail}")]
+    Location { location: String, detail: String },
+    #[error(
+        "the Delta table {table} has column {column} as {found}, the declaration says {wanted}: give the column a new name, or project into a new lake folder"
+    )]
+    Incompatible { table: String, column: String, found: String, wanted: String },
+    #[error(
+        "the Delta table {table} was written by somebody else at the same time: only one projector may write to a lake, stop the other one ({source})"
+    )]
+    OtherWriter { table: String, source: Box<deltalake::DeltaTableError> },
+    #[error(
+        "the lake has the changes of shard {shard} through {lake}, but the shard has trimmed its change log through {trimmed}: restore the lake's folder, or replay the shard from its topics"
+    )]
+    LakeBehind { shard: u32, lake: u64, trimmed: u64 },
+    #[error(
+        "the lake has changes of shard {shard} through {lake}, but the shard knows only {state}: use the state folder that the lake was made from, or an empty lake"
+    )]
+    LakeAhead { shard: u32, lake: u64, state: u64 },
+    #[error("a background task of the projector ended unexpectedly: {0}")]
+    Task(String),
+    #[error("stopped at the failpoint: {0}")]
+    Failpoint(&'static str),
+}
+
+impl Error {
+    /// Whose fault it is, and whether trying again can help.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Read { .. }
+            | Error::Spec { .. }
+            | Error::Layout { .. }
+            | Error::UnknownTable { .. }
+            | Error::Location { .. }
+            | Error::Incompatible { .. }
+            | Error::OtherWriter { .. }
+            | Error::LakeBehind { .. }
+            | Error::LakeAhead { .. } => Fault::OPERATOR,
+            Error::Delta { .. } => Fault::OUTSIDE,
+            Error::Query { .. } => Fault::BAD_INPUT,
+            Error::Arrow { .. } | Error::Task(_) | Error::Failpoint(_) => Fault::OURS,
+            Error::State(error) => error.fault(),
+            Error::Corrupt { .. } | Error::Schema(_) | Error::Written { .. } | Error::Poisoned { .. } => Fault::OURS,
+        }
+    }
+}

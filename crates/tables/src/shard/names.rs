@@ -1,0 +1,55 @@
+//! Feeds, topics, kinds and versions recur in every fact: they are stored as small numbers.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::RwLock;
+
+/// Numbers are given once and never change their meaning. New ones become durable with the batch that uses them.
+#[derive(Debug, Default)]
+pub(super) struct Names(RwLock<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_number: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+    durable: usize,
+}
+
+impl Names {
+    /// `names` in the order of their numbers, as they were read from the store.
+    pub fn new(names: Vec<Arc<str>>) -> Self {
+        let by_name = names.iter().enumerate().map(|(number, name)| (name.clone(), number as u32)).collect();
+        Self(RwLock::new(Inner { durable: names.len(), by_number: names, by_name }))
+    }
+
+    /// Only the shard's writer gives numbers to new names.
+    pub fn number_or_add(&self, name: &Arc<str>) -> u32 {
+        if let Some(number) = self.number(name) {
+            return number;
+        }
+        let mut inner = self.0.write();
+        let number = inner.by_number.len() as u32;
+        inner.by_number.push(name.clone());
+        inner.by_name.insert(name.clone(), number);
+        number
+    }
+
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.0.read().by_name.get(name).copied()
+    }
+
+    pub fn name(&self, number: u32) -> Option<Arc<str>> {
+        self.0.read().by_number.get(number as usize).cloned()
+    }
+
+    /// Names that no committed batch holds, with their numbers.
+    pub fn not_durable(&self) -> Vec<(u32, Arc<str>)> {
+        let inner = self.0.read();
+        let names = inner.by_number.iter().enumerate().skip(inner.durable);
+        names.map(|(number, name)| (number as u32, name.clone())).collect()
+    }
+
+    pub fn made_durable(&self, count: usize) {
+        self.0.write().durable += count;
+    }
+}
