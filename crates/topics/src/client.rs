@@ -172,7 +172,10 @@ impl Client {
     /// How many partitions a topic has.
     pub async fn partitions(&self, topic: &str) -> Result<u32, Error> {
         let topics = self.topics().await?;
-        topics.get(topic).copied().ok_or_else(|| Error::UnknownTopic { topic: topic.to_owned(), partition: None })
+        topics
+            .get(topic)
+            .copied()
+            .ok_or_else(|| Error::UnknownTopic { topic: topic.to_owned(), partition: None })
     }
 
     /// The oldest and the next offset of one partition.
@@ -212,14 +215,15 @@ impl Client {
             .collect();
         let timeout = Some(self.0.config.request_timeout);
         let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
-        let results = self
-            .repeat(doing.into(), || self.0.admin.create_topics(&topics, &options))
-            .await?;
+        let results = self.repeat(doing.into(), || self.0.admin.create_topics(&topics, &options)).await?;
         for result in results {
             if let Err((topic, code)) = result
                 && code != RDKafkaErrorCode::TopicAlreadyExists
             {
-                return Err(Error::Refused { doing: format!("creating topic {topic}"), detail: code.to_string() });
+                return Err(Error::Refused {
+                    doing: format!("creating topic {topic}"),
+                    detail: code.to_string(),
+                });
             }
         }
         Ok(())
@@ -260,9 +264,8 @@ impl Client {
         let doing = "asking for the settings of topics";
         let specifiers: Vec<_> = of.iter().map(|spec| ResourceSpecifier::Topic(&spec.name)).collect();
         let options = AdminOptions::new().request_timeout(Some(self.0.config.request_timeout));
-        let results = self
-            .repeat(doing.into(), || self.0.admin.describe_configs(&specifiers, &options))
-            .await?;
+        let results =
+            self.repeat(doing.into(), || self.0.admin.describe_configs(&specifiers, &options)).await?;
         results
             .into_iter()
             .map(|result| match result {

@@ -114,7 +114,8 @@ impl ClientConfig {
         }
         if self.queue_records == 0 || self.queue_bytes < 1 << 20 || self.max_record_bytes < 1 << 16 {
             return Err(Error::Config {
-                detail: "queue_records must be at least 1, queue_bytes 1 MiB and max_record_bytes 64 KiB".into(),
+                detail: "queue_records must be at least 1, queue_bytes 1 MiB and max_record_bytes 64 KiB"
+                    .into(),
             });
         }
         Ok(())

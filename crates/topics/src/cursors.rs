@@ -68,7 +68,13 @@ impl Cursors {
 
     async fn write(&self, feed: &FeedId, value: Option<&[u8]>) -> Result<(), Error> {
         let key = Some(feed.as_str().as_bytes());
-        self.producer.send(Outgoing { topic: CURSORS, partition: Some(0), key, value, ..Default::default() })?;
+        self.producer.send(Outgoing {
+            topic: CURSORS,
+            partition: Some(0),
+            key,
+            value,
+            ..Default::default()
+        })?;
         self.producer.flush().await
     }
 }
@@ -81,7 +87,8 @@ fn read_until(config: &ClientConfig, known: &mut Known, end: NextOffset) -> Resu
     // A cursor that compaction has removed meanwhile is superseded by a later one.
     settings.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer<Watch> =
-        BaseConsumer::from_config_and_context(&settings, Watch(Health::new("cursors"))).map_err(Error::config)?;
+        BaseConsumer::from_config_and_context(&settings, Watch(Health::new("cursors")))
+            .map_err(Error::config)?;
     let mut assignment = TopicPartitionList::new();
     let start = match known.next {
         NextOffset::START => Offset::Beginning,

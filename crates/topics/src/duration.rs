@@ -10,6 +10,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::
 
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| D::Error::custom(format!("'{text}' is not a duration such as 10ms, 5s or 7d: {error}")))
+    humantime::parse_duration(&text).map_err(|error| {
+        D::Error::custom(format!("'{text}' is not a duration such as 10ms, 5s or 7d: {error}"))
+    })
 }

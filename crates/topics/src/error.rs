@@ -8,25 +8,39 @@ use yibiao_records::Fault;
 pub enum Error {
     #[error("the kafka client was not made: {detail}; correct the setting in the [topics] section")]
     Config { detail: String },
-    #[error("the kafka property {name} is set by the program, because records would be lost without it: remove it from the configuration")]
+    #[error(
+        "the kafka property {name} is set by the program, because records would be lost without it: remove it from the configuration"
+    )]
     ReservedProperty { name: String },
-    #[error("{doing}: the broker at {bootstrap} did not answer within {waited_s} s ({detail}); check that it runs and is reachable")]
+    #[error(
+        "{doing}: the broker at {bootstrap} did not answer within {waited_s} s ({detail}); check that it runs and is reachable"
+    )]
     Away { doing: String, bootstrap: String, waited_s: u64, detail: String },
     #[error("{doing}: the broker refused: {detail}")]
     Refused { doing: String, detail: String },
-    #[error("topic {topic} (partition {partition:?}) does not exist; create it with `ensure`, or correct its name")]
+    #[error(
+        "topic {topic} (partition {partition:?}) does not exist; create it with `ensure`, or correct its name"
+    )]
     UnknownTopic { topic: String, partition: Option<i32> },
     #[error("topics differ from their description: {}", .0.join("; "))]
     Differs(Vec<String>),
-    #[error("reading {reader}: {detail}: records were deleted before they were read, or the topic was made anew; decide where to go on")]
+    #[error(
+        "reading {reader}: {detail}: records were deleted before they were read, or the topic was made anew; decide where to go on"
+    )]
     PositionGone { reader: String, detail: String },
     #[error("sending to {topic}: the queue stayed full for {waited_s} s; the broker is away or too slow")]
     QueueFull { topic: String, waited_s: u64 },
-    #[error("sending to {topic}: the record of {bytes} bytes is over the limit; raise max_record_bytes on client and topic, or make it smaller")]
+    #[error(
+        "sending to {topic}: the record of {bytes} bytes is over the limit; raise max_record_bytes on client and topic, or make it smaller"
+    )]
     TooLarge { topic: String, bytes: usize },
-    #[error("a record sent to {topic} was refused for good ({detail}); nothing after it may be trusted: start the stage again")]
+    #[error(
+        "a record sent to {topic} was refused for good ({detail}); nothing after it may be trusted: start the stage again"
+    )]
     Poisoned { topic: String, detail: String },
-    #[error("the header {header} of a record in {topic} (partition {partition}, offset {offset}) cannot be read: {detail}")]
+    #[error(
+        "the header {header} of a record in {topic} (partition {partition}, offset {offset}) cannot be read: {detail}"
+    )]
     Header { header: &'static str, topic: String, partition: i32, offset: i64, detail: String },
     #[error("a task of the kafka client ended by a panic while {doing}")]
     Panicked { doing: String },

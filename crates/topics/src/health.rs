@@ -43,7 +43,8 @@ impl Health {
         if !self.away.swap(true, Ordering::Relaxed) {
             *self.since.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
             tracing::warn!(client = self.client, detail, "the broker is away, trying again until it is back");
-            metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "outside_away").increment(1);
+            metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "outside_away")
+                .increment(1);
             self.show(1.0);
         }
     }
@@ -51,7 +52,11 @@ impl Health {
     pub(crate) fn is_back(&self) {
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             let since = *self.since.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            tracing::info!(client = self.client, away_ms = since.elapsed().as_millis() as u64, "the broker is back");
+            tracing::info!(
+                client = self.client,
+                away_ms = since.elapsed().as_millis() as u64,
+                "the broker is back"
+            );
             self.show(0.0);
         }
     }
@@ -74,7 +79,8 @@ impl Health {
                 | RDKafkaErrorCode::SSL,
             ) => {
                 tracing::error!(client = self.client, %error, detail, "the broker refuses this client, check its security properties");
-                metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "operator").increment(1);
+                metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "operator")
+                    .increment(1);
             }
             _ => tracing::warn!(client = self.client, %error, detail, "kafka client event"),
         }
@@ -89,7 +95,9 @@ impl ClientContext for Watch {
         let client = &self.0.client;
         match level {
             // These repeat with every attempt to connect; `went_away` has said it once.
-            _ if matches!(facility, "FAIL" | "ERROR") => tracing::debug!(client, facility, message, "librdkafka"),
+            _ if matches!(facility, "FAIL" | "ERROR") => {
+                tracing::debug!(client, facility, message, "librdkafka")
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical

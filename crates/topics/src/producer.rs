@@ -106,9 +106,7 @@ impl Flight {
 
     fn check(&self) -> Result<(), Error> {
         match &self.failure {
-            Some((topic, detail)) => {
-                Err(Error::Poisoned { topic: topic.clone(), detail: detail.clone() })
-            }
+            Some((topic, detail)) => Err(Error::Poisoned { topic: topic.clone(), detail: detail.clone() }),
             None => Ok(()),
         }
     }
@@ -197,8 +195,8 @@ impl Producer {
             max_record_bytes: config.max_record_bytes as usize,
         });
         let context = Acknowledgements(shared.clone());
-        let inner = ThreadedProducer::from_config_and_context(&config.producer(), context)
-            .map_err(Error::config)?;
+        let inner =
+            ThreadedProducer::from_config_and_context(&config.producer(), context).map_err(Error::config)?;
         Ok(Self { inner: Arc::new(inner), shared })
     }
 
@@ -316,11 +314,9 @@ fn to_base_record<'a>(record: &Outgoing<'a>, generation: usize) -> BaseRecord<'a
     base.timestamp = record.timestamp_ms;
     if !record.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        base.headers = Some(
-            record.headers.iter().fold(headers, |headers, (name, value)| {
-                headers.insert(Header { key: name, value: Some(*value) })
-            }),
-        );
+        base.headers = Some(record.headers.iter().fold(headers, |headers, (name, value)| {
+            headers.insert(Header { key: name, value: Some(*value) })
+        }));
     }
     base
 }

@@ -38,6 +38,8 @@ const CHUNK_RECORDS: usize = 2048;
 const CHUNK_BYTES: usize = 1 << 20;
 /// How long a stopped reader's thread may take to notice.
 const POLL: Duration = Duration::from_millis(100);
+/// A seek is answered by librdkafka's own threads, not by the broker.
+const SEEK: Duration = Duration::from_secs(5);
 
 /// Reads a fixed set of partitions in their order.
 pub struct Reader {
@@ -66,8 +68,14 @@ struct Queue {
     runs: VecDeque<(Vec<Message>, usize)>,
     records: usize,
     bytes: usize,
+    commands: Vec<Command>,
     failure: Option<Error>,
     stopped: bool,
+}
+
+enum Command {
+    Pause(Vec<TopicPartition>),
+    Resume(Vec<TopicPartition>),
 }
 
 impl Shared {
@@ -122,11 +130,7 @@ impl Reader {
         };
         let mut assignment = TopicPartitionList::with_capacity(start.len());
         for (tp, next) in &start {
-            let offset = match *next {
-                NextOffset::START => Offset::Beginning,
-                next => Offset::Offset(next.get()),
-            };
-            assignment.add_partition_offset(&tp.topic, tp.partition, offset).map_err(refused)?;
+            assignment.add_partition_offset(&tp.topic, tp.partition, to_offset(*next)).map_err(refused)?;
         }
         consumer.assign(&assignment).map_err(refused)?;
 
@@ -145,7 +149,7 @@ impl Reader {
             consumer,
             shared: shared.clone(),
             health: health.clone(),
-            partitions: start.iter().map(|(tp, _)| tp.clone()).collect(),
+            partitions: start.clone(),
             last: 0,
             arena_bytes: 4096,
         };
@@ -231,24 +235,26 @@ impl Reader {
         Ok(lags)
     }
 
-    /// Stops fetching these partitions. What was fetched before still comes.
-    pub fn pause(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        self.with_consumer("pausing", |consumer| consumer.pause(&to_list(partitions)))
+    /// Stops fetching these partitions, within 100 ms. What was fetched before still comes.
+    pub fn pause(&self, partitions: &[TopicPartition]) {
+        self.shared.queue().commands.push(Command::Pause(partitions.to_vec()));
     }
 
-    pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        self.with_consumer("resuming", |consumer| consumer.resume(&to_list(partitions)))
+    /// Goes on where these partitions were paused, within 100 ms.
+    pub fn resume(&self, partitions: &[TopicPartition]) {
+        self.shared.queue().commands.push(Command::Resume(partitions.to_vec()));
     }
 
     /// Shows positions to Kafka's own tools. Nothing is ever resumed from them, so a failure is only logged.
     pub fn commit_for_display(&self, positions: &[(TopicPartition, NextOffset)]) {
-        let committed = self.with_consumer("committing", |consumer| {
-            let mut list = TopicPartitionList::with_capacity(positions.len());
-            for (tp, next) in positions {
-                list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(next.get()))?;
-            }
-            consumer.commit(&list, CommitMode::Async)
-        });
+        let Some(consumer) = self.consumer.upgrade() else { return };
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        let committed = positions
+            .iter()
+            .try_for_each(|(tp, next)| {
+                list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(next.get()))
+            })
+            .and_then(|()| consumer.commit(&list, CommitMode::Async));
         if let Err(error) = committed {
             tracing::debug!(reader = self.name, %error, "positions are not shown");
         }
@@ -257,19 +263,6 @@ impl Reader {
     /// True while no broker can be reached.
     pub fn is_away(&self) -> bool {
         self.health.is_away()
-    }
-
-    fn with_consumer(
-        &self,
-        doing: &str,
-        act: impl FnOnce(&BaseConsumer<Watch>) -> rdkafka::error::KafkaResult<()>,
-    ) -> Result<(), Error> {
-        let doing = || format!("{doing} partitions of the reader {}", self.name);
-        let consumer = self.consumer.upgrade().ok_or_else(|| Error::Refused {
-            doing: doing(),
-            detail: "the reader has stopped after an error".into(),
-        })?;
-        act(&consumer).map_err(|error| Error::Refused { doing: doing(), detail: error.to_string() })
     }
 }
 
@@ -282,12 +275,12 @@ impl Drop for Reader {
     }
 }
 
-fn to_list(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for tp in partitions {
-        list.add_partition(&tp.topic, tp.partition);
+/// The first offset may be gone for long: it stands for the oldest record that is there.
+fn to_offset(next: NextOffset) -> Offset {
+    match next {
+        NextOffset::START => Offset::Beginning,
+        next => Offset::Offset(next.get()),
     }
-    list
 }
 
 /// The reader's thread.
@@ -296,7 +289,8 @@ struct Polling {
     consumer: Arc<BaseConsumer<Watch>>,
     shared: Arc<Shared>,
     health: Arc<Health>,
-    partitions: Vec<TopicPartition>,
+    /// Where each partition goes on.
+    partitions: Vec<(TopicPartition, NextOffset)>,
     /// The partition of the last record: nearly always that of the next one.
     last: usize,
     arena_bytes: usize,
@@ -305,11 +299,35 @@ struct Polling {
 impl Polling {
     fn run(mut self) {
         while self.shared.wait_for_room() {
-            if let Err(error) = self.poll_run() {
+            let commands = std::mem::take(&mut self.shared.queue().commands);
+            let obeyed = commands.into_iter().try_for_each(|command| self.obey(command));
+            if let Err(error) = obeyed.and_then(|()| self.poll_run()) {
                 self.shared.fail(error);
                 return;
             }
         }
+    }
+
+    fn obey(&self, command: Command) -> Result<(), Error> {
+        let list = |partitions: &[TopicPartition]| {
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for (tp, next) in self.partitions.iter().filter(|(tp, _)| partitions.contains(tp)) {
+                list.add_partition_offset(&tp.topic, tp.partition, to_offset(*next))?;
+            }
+            Ok(list)
+        };
+        let done = match command {
+            Command::Pause(partitions) => list(&partitions).and_then(|list| self.consumer.pause(&list)),
+            // A partition that was paused before its first fetch does not start by `resume` alone, hence the seek.
+            Command::Resume(partitions) => list(&partitions).and_then(|list| {
+                self.consumer.resume(&list)?;
+                self.consumer.seek_partitions(list, SEEK).map(drop)
+            }),
+        };
+        done.map_err(|error| Error::Refused {
+            doing: format!("pausing or resuming partitions of the reader {}", self.name),
+            detail: error.to_string(),
+        })
     }
 
     /// Waits for one record and takes with it what is there already.
@@ -343,14 +361,15 @@ impl Polling {
     fn copy(&mut self, arena: &mut Arena, message: &BorrowedMessage<'_>) {
         let (topic, partition) = (message.topic(), message.partition());
         let is = |tp: &TopicPartition| tp.partition == partition && *tp.topic == *topic;
-        if !self.partitions.get(self.last).is_some_and(is) {
-            self.last = self.partitions.iter().position(is).unwrap_or_else(|| {
-                self.partitions.push(TopicPartition::new(topic, partition));
+        if !self.partitions.get(self.last).is_some_and(|(tp, _)| is(tp)) {
+            self.last = self.partitions.iter().position(|(tp, _)| is(tp)).unwrap_or_else(|| {
+                self.partitions.push((TopicPartition::new(topic, partition), NextOffset::START));
                 self.partitions.len() - 1
             });
         }
+        self.partitions[self.last].1 = NextOffset::after(message.offset());
         arena.push(Lent {
-            topic: self.partitions[self.last].topic.clone(),
+            topic: self.partitions[self.last].0.topic.clone(),
             partition,
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
@@ -371,7 +390,7 @@ impl Polling {
                 Err(Error::PositionGone { reader: self.name.clone(), detail })
             }
             Some(code) if unknown_topic(code) => {
-                let topics: Vec<&str> = self.partitions.iter().map(|tp| &*tp.topic).collect();
+                let topics: Vec<&str> = self.partitions.iter().map(|(tp, _)| &*tp.topic).collect();
                 Err(Error::UnknownTopic { topic: topics.join(" or "), partition: None })
             }
             Some(code) if passes(code) => {

@@ -10,7 +10,8 @@ use std::{
 
 use yibiao_records::FeedId;
 use yibiao_topics::{
-    Cleanup, Client, ClientConfig, Error, Layout, Message, NextOffset, Outgoing, Reader, TopicPartition, TopicSpec,
+    Cleanup, Client, ClientConfig, Error, Layout, Message, NextOffset, Outgoing, Reader, TopicPartition,
+    TopicSpec,
 };
 
 mod support;
@@ -120,13 +121,17 @@ async fn a_batch_is_never_longer_than_asked_and_a_paused_partition_rests() {
     let producer = client.producer().unwrap();
     let send = |partition: u32, count: usize| {
         for _ in 0..count {
-            let record =
-                Outgoing { topic: &spec.name, partition: Some(partition), value: Some(b"v"), ..Default::default() };
+            let record = Outgoing {
+                topic: &spec.name,
+                partition: Some(partition),
+                value: Some(b"v"),
+                ..Default::default()
+            };
             producer.send(record).unwrap();
         }
     };
     let mut reader = client.reader("paused", all(&spec.name, 2)).unwrap();
-    reader.pause(&[TopicPartition::new(&*spec.name, 1)]).unwrap();
+    reader.pause(&[TopicPartition::new(&*spec.name, 1)]);
     send(0, 500);
     send(1, 500);
     producer.flush().await.unwrap();
@@ -136,7 +141,7 @@ async fn a_batch_is_never_longer_than_asked_and_a_paused_partition_rests() {
         assert!((1..=7).contains(&batch.len()) && batch.messages.iter().all(|m| m.partition == 0));
         seen += batch.len();
     }
-    reader.resume(&[TopicPartition::new(&*spec.name, 1)]).unwrap();
+    reader.resume(&[TopicPartition::new(&*spec.name, 1)]);
     assert_eq!(read(&mut reader, 500).await.len(), 500);
 }
 
@@ -154,7 +159,10 @@ async fn a_topic_that_differs_is_told_with_every_difference() {
     let longer = TopicSpec { cleanup: Cleanup::Delete { retention: None }, ..spec };
     client.ensure(std::slice::from_ref(&longer)).await.unwrap();
     let differences = client.differences(&[longer]).await.unwrap();
-    assert_eq!(differences[0].to_string(), format!("{} has retention.ms 3600000, expected -1", differences[0].topic));
+    assert_eq!(
+        differences[0].to_string(),
+        format!("{} has retention.ms 3600000, expected -1", differences[0].topic)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +179,8 @@ async fn what_cannot_be_read_or_written_is_told_apart() {
 
     let producer = client.producer().unwrap();
     let big = vec![b'x'; 9 << 20];
-    let error = producer.send(Outgoing { topic: &spec.name, value: Some(&big), ..Default::default() }).unwrap_err();
+    let error =
+        producer.send(Outgoing { topic: &spec.name, value: Some(&big), ..Default::default() }).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     let large = &big[..7 << 20];
     producer.send(Outgoing { topic: &spec.name, value: Some(large), ..Default::default() }).unwrap();
@@ -185,8 +194,7 @@ async fn cursors_are_found_by_another_process_and_can_be_forgotten() {
     let broker = Broker::start().await;
     let client = broker.client();
     client.ensure(&[Layout::default().cursors()]).await.unwrap();
-    let [water, gas]: [FeedId; 2] =
-        ["utilities/water", "utilities/gas"].map(|feed| feed.parse().unwrap());
+    let [water, gas]: [FeedId; 2] = ["utilities/water", "utilities/gas"].map(|feed| feed.parse().unwrap());
     let cursors = client.cursors().unwrap();
     cursors.forget(&water).await.unwrap();
     assert_eq!(cursors.load(&water).await.unwrap(), None);
@@ -223,7 +231,9 @@ async fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     let send = |from: usize| {
         for n in from..from + 1000 {
             let value = n.to_string();
-            producer.send(Outgoing { topic: &spec.name, value: Some(value.as_bytes()), ..Default::default() }).unwrap();
+            producer
+                .send(Outgoing { topic: &spec.name, value: Some(value.as_bytes()), ..Default::default() })
+                .unwrap();
         }
     };
     send(0);
