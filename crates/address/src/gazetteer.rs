@@ -1,0 +1,330 @@
+//! The gazetteer: every standard address, its names and numbers, in one immutable mapped file.
+//!
+//! ```text
+//!  names ──► compounds ──► buildings ──► units ──► dwellings       (place records, children side by side)
+//!  road+number ──┘  surface texts, aliases, blanked names ──┘      (one sorted hash index)
+//! ```
+//! Its version is a hash of its content: the same rows in the same order give the same bytes.
+
+pub(crate) mod build;
+mod file;
+pub(crate) mod layout;
+mod report;
+pub(crate) mod tree;
+
+pub use build::GazetteerBuilder;
+pub use report::BuildReport;
+
+use crate::Error;
+use crate::lexicon::{Lexicon, Words};
+use crate::model::{Level, Status};
+use file::{Layout, Section, u32_at, u64_at};
+use std::path::Path;
+
+/// Provisional places, those that no standard address names, have this bit in their id; standard ones never do.
+pub const PROVISIONAL_BIT: u64 = 1 << 62;
+
+/// How a name or number came to a compound.
+pub(crate) mod via {
+    pub const STANDARD: u32 = 0;
+    pub const ALIAS: u32 = 1;
+    pub const FORMER: u32 = 2;
+    /// The name of a road: its compounds are found through the number.
+    pub const ROAD: u32 = 8;
+}
+
+const PLACE_BYTES: usize = 32;
+const ID_BYTES: usize = 16;
+const COMPOUND_BYTES: usize = 32;
+const INDEX_BYTES: usize = 16;
+const MEANING_BYTES: usize = 8;
+const FLAG_IMPLIED: u8 = 1;
+
+/// An open gazetteer. Cheap to share behind an `Arc`; reading never allocates.
+pub struct Gazetteer {
+    map: memmap2::Mmap,
+    layout: Layout,
+    version: String,
+    report: BuildReport,
+}
+
+/// A place's number within the open gazetteer.
+pub(crate) type PlaceIndex = u32;
+
+/// What the gazetteer knows of one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceView<'g> {
+    pub place: u64,
+    pub parent: Option<u64>,
+    pub level: Level,
+    pub status: Status,
+    /// No row of the standard addresses is this place itself; its dwellings imply it.
+    pub implied: bool,
+    /// The compound's name, or the normalised number of the building, unit or room.
+    pub name: &'g str,
+    /// 12 digits, as deep as the rows said; None where they did not say.
+    pub division_code: Option<String>,
+    pub lng_lat: Option<(f32, f32)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlaceRecord {
+    pub id: u64,
+    /// Index + 1.
+    pub parent: u32,
+    pub label: u32,
+    pub first_child: u32,
+    pub children: u32,
+    pub division: u32,
+    pub level: Level,
+    pub status: Status,
+    pub implied: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CompoundRecord {
+    pub lng_lat: Option<(f32, f32)>,
+    /// Of the records of one compound that was entered twice, the one to answer with.
+    pub canonical: u32,
+    pub names: (u32, u32),
+    pub numbers: (u32, u32),
+}
+
+impl Gazetteer {
+    /// Maps the file. Every byte is checked up to 256 MiB, above that the head and the lengths.
+    ///
+    /// # Errors
+    /// A file that is missing, foreign, of another format, cut short or damaged.
+    pub fn open(path: &Path) -> Result<Gazetteer, Error> {
+        let fault = |source| Error::Open { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(fault)?;
+        // SAFETY: the file is written aside, renamed into place and never written again; whoever truncates it
+        // under a running program breaks the rule that gazetteers are immutable.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(fault)?;
+        let damaged = |problem| Error::Damaged { path: path.to_owned(), problem };
+        let layout = file::layout(&map).map_err(damaged)?;
+        let (start, end) = layout.ranges[Section::Report as usize];
+        let report = BuildReport::from_bytes(&map[start..end], layout.content_hash, map.len() as u64);
+        Ok(Gazetteer { version: format!("{:016x}", layout.content_hash), report, map, layout })
+    }
+
+    /// Reads and checks every byte, whatever the size.
+    ///
+    /// # Errors
+    /// What is damaged, with no path: the caller opened it.
+    pub fn verify(&self) -> Result<(), String> {
+        file::verify(&self.map, &self.layout)
+    }
+
+    /// 16 hexadecimal digits: a hash of the content.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What it is made of.
+    pub fn report(&self) -> &BuildReport {
+        &self.report
+    }
+
+    /// The standard or implied place with this id.
+    pub fn place(&self, id: u64) -> Option<PlaceView<'_>> {
+        self.index_of(id).map(|index| self.view(index))
+    }
+
+    fn section(&self, section: Section) -> &[u8] {
+        let (start, end) = self.layout.ranges[section as usize];
+        &self.map[start..end]
+    }
+
+    fn words(&self, section: Section) -> Words<'_> {
+        Words(self.section(section))
+    }
+
+    pub(crate) fn index_of(&self, id: u64) -> Option<PlaceIndex> {
+        let ids = self.section(Section::Ids);
+        let (mut low, mut high) = (0, ids.len() / ID_BYTES);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match u64_at(ids, middle * ID_BYTES).cmp(&id) {
+                std::cmp::Ordering::Equal => return Some(u32_at(ids, middle * ID_BYTES + 8)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    pub(crate) fn record(&self, index: PlaceIndex) -> PlaceRecord {
+        let bytes = self.section(Section::Places);
+        let at = index as usize * PLACE_BYTES;
+        let last = bytes.get(at + 28..at + 32).unwrap_or(&[0; 4]);
+        PlaceRecord {
+            id: u64_at(bytes, at),
+            parent: u32_at(bytes, at + 8),
+            label: u32_at(bytes, at + 12),
+            first_child: u32_at(bytes, at + 16),
+            children: u32_at(bytes, at + 20),
+            division: u32_at(bytes, at + 24),
+            level: Level::from_u8(last[0]),
+            status: Status::from_u8(last[1]),
+            implied: last[2] & FLAG_IMPLIED != 0,
+        }
+    }
+
+    pub(crate) fn compound(&self, index: PlaceIndex) -> CompoundRecord {
+        let bytes = self.section(Section::Compounds);
+        let at = index as usize * COMPOUND_BYTES;
+        let (lng, lat) = (f32::from_bits(u32_at(bytes, at)), f32::from_bits(u32_at(bytes, at + 4)));
+        CompoundRecord {
+            lng_lat: lng.is_finite().then_some((lng, lat)),
+            canonical: u32_at(bytes, at + 8),
+            names: (u32_at(bytes, at + 12), u32_at(bytes, at + 16)),
+            numbers: (u32_at(bytes, at + 20), u32_at(bytes, at + 24)),
+        }
+    }
+
+    pub(crate) fn view(&self, index: PlaceIndex) -> PlaceView<'_> {
+        let record = self.record(index);
+        PlaceView {
+            place: record.id,
+            parent: record.parent.checked_sub(1).map(|p| self.record(p).id),
+            level: record.level,
+            status: record.status,
+            implied: record.implied,
+            name: self.string(record.label),
+            division_code: self.division_code(index).map(|code| format!("{code:012}")),
+            lng_lat: (record.level == Level::Compound).then(|| self.compound(index).lng_lat).flatten(),
+        }
+    }
+
+    /// Every name of a compound, the first is the standard one.
+    pub fn names(&self, id: u64) -> Vec<&str> {
+        let Some(index) = self.index_of(id).filter(|&i| self.record(i).level == Level::Compound) else {
+            return Vec::new();
+        };
+        let (start, end) = self.compound(index).names;
+        (start..end).map(|i| self.string(self.words(Section::CompoundNames).get(i as usize))).collect()
+    }
+
+    /// The line of a place, from its compound down to itself.
+    pub(crate) fn line(&self, index: PlaceIndex) -> Vec<PlaceIndex> {
+        let mut line: Vec<PlaceIndex> =
+            std::iter::successors(Some(index), |&i| self.record(i).parent.checked_sub(1)).take(8).collect();
+        line.reverse();
+        line
+    }
+
+    /// The 12-digit code of the deepest division known for the place or what it lies in; None: not known.
+    pub(crate) fn division_code(&self, index: PlaceIndex) -> Option<u64> {
+        let code = u64_at(self.section(Section::Covered), self.record(index).division as usize * 8);
+        (code != 0).then_some(code)
+    }
+
+    /// The codes of all divisions that places lie in; the first entry is 0, for unknown.
+    pub(crate) fn covered(&self) -> impl Iterator<Item = u64> + '_ {
+        self.section(Section::Covered).chunks_exact(8).map(|b| u64_at(b, 0))
+    }
+
+    pub(crate) fn string(&self, index: u32) -> &str {
+        let starts = self.words(Section::StringStarts);
+        let (start, end) = (starts.get(index as usize) as usize, starts.get(index as usize + 1) as usize);
+        self.section(Section::Strings).get(start..end).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
+    }
+
+    /// The number of the label string `text`, if any place bears it.
+    pub(crate) fn label(&self, text: &str) -> Option<u32> {
+        // The strings of the file lie sorted.
+        let (mut low, mut high) = (0, self.words(Section::StringStarts).len().saturating_sub(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.string(middle as u32).cmp(text) {
+                std::cmp::Ordering::Equal => return Some(middle as u32),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    pub(crate) fn children(&self, index: PlaceIndex) -> std::ops::Range<PlaceIndex> {
+        let record = self.record(index);
+        record.first_child..record.first_child.saturating_add(record.children)
+    }
+
+    /// The child of `index` at `level` that bears `label`. Children lie sorted by level, label.
+    pub(crate) fn child(&self, index: PlaceIndex, level: Level, label: u32) -> Option<PlaceIndex> {
+        let range = self.children(index);
+        let (mut low, mut high) = (range.start, range.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let record = self.record(middle);
+            match (record.level, record.label).cmp(&(level, label)) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// The children of `index` at `level`.
+    pub(crate) fn children_at(&self, index: PlaceIndex, level: Level) -> std::ops::Range<PlaceIndex> {
+        let range = self.children(index);
+        let bound = |after: bool| {
+            let (mut low, mut high) = (range.start, range.end);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let l = self.record(middle).level;
+                if l < level || (after && l == level) { low = middle + 1 } else { high = middle }
+            }
+            low
+        };
+        bound(false)..bound(true)
+    }
+
+    pub(crate) fn lexicon(&self) -> Lexicon<'_> {
+        Lexicon {
+            starts: self.words(Section::NameStarts),
+            units: self.words(Section::NameUnits),
+            buckets: self.words(Section::NameBuckets),
+        }
+    }
+
+    /// (compound, via) of each meaning of a name.
+    pub(crate) fn meanings(&self, name: u32) -> impl Iterator<Item = (PlaceIndex, u32)> + '_ {
+        let starts = self.words(Section::MeaningStarts);
+        let bytes = self.section(Section::Meanings);
+        (starts.get(name as usize)..starts.get(name as usize + 1)).map(move |i| {
+            let at = i as usize * MEANING_BYTES;
+            (u32_at(bytes, at), u32_at(bytes, at + 4))
+        })
+    }
+
+    /// (place, via) of each entry of the hash index under `hash`.
+    pub(crate) fn indexed(&self, hash: u64) -> impl Iterator<Item = (PlaceIndex, u32)> + '_ {
+        let bytes = self.section(Section::Index);
+        let count = bytes.len() / INDEX_BYTES;
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if u64_at(bytes, middle * INDEX_BYTES) < hash { low = middle + 1 } else { high = middle }
+        }
+        (low..count)
+            .map(move |i| i * INDEX_BYTES)
+            .take_while(move |&at| u64_at(bytes, at) == hash)
+            .map(move |at| (u32_at(bytes, at + 8), u32_at(bytes, at + 12)))
+    }
+
+    /// (hash of the road, hash of road and number) of each surface address of a compound.
+    pub(crate) fn numbers(&self, compound: PlaceIndex) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (start, end) = self.compound(compound).numbers;
+        let bytes = self.section(Section::CompoundNumbers);
+        (start..end).map(move |i| (u64_at(bytes, i as usize * 16), u64_at(bytes, i as usize * 16 + 8)))
+    }
+}
+
+impl std::fmt::Debug for Gazetteer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gazetteer").field("version", &self.version).field("report", &self.report).finish_non_exhaustive()
+    }
+}

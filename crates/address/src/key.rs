@@ -1,0 +1,186 @@
+//! Keys: what is compared. A name's key has no punctuation and has its numerals in digits
+//! (`青禾二村(B区)` and `青禾2村b区` are one name); a number's key keeps every part of it.
+
+use crate::fold::{chinese_number, is_numeral};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The key of a folded text with, for each of its characters, the folded character it came from.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct NameKey {
+    pub chars: Vec<char>,
+    pub from: Vec<u32>,
+}
+
+impl NameKey {
+    /// Replaces the content by the key of `folded`.
+    pub fn set(&mut self, folded: &[char]) {
+        self.chars.clear();
+        self.from.clear();
+        let mut at = 0;
+        while at < folded.len() {
+            let c = folded[at];
+            if is_numeral(c) {
+                let end = folded[at..].iter().position(|&c| !is_numeral(c)).map_or(folded.len(), |n| at + n);
+                self.numerals(folded, at, end);
+                at = end;
+                continue;
+            }
+            if c.is_alphanumeric() {
+                self.push(c, at);
+            } else if at > 0 && folded[at - 1].is_ascii_digit() && folded.get(at + 1).is_some_and(char::is_ascii_digit) {
+                // Numbers never run together: 1-16 is not 116.
+                self.push('-', at);
+            }
+            at += 1;
+        }
+    }
+
+    fn numerals(&mut self, folded: &[char], start: usize, end: usize) {
+        let beside_digit = |at: Option<usize>| at.and_then(|i| folded.get(i)).is_some_and(char::is_ascii_digit);
+        let whole = folded[start..end].iter().all(|c| matches!(c, '百' | '廿' | '卅'));
+        let number = (!whole && !beside_digit(start.checked_sub(1)) && !beside_digit(Some(end)))
+            .then(|| chinese_number(&folded[start..end]))
+            .flatten();
+        match number {
+            Some(n) => {
+                for digit in Decimal::new(n) {
+                    self.push(digit, start);
+                }
+            }
+            None => (start..end).for_each(|i| self.push(folded[i], i)),
+        }
+    }
+
+    fn push(&mut self, c: char, from: usize) {
+        self.chars.push(c);
+        self.from.push(from as u32);
+    }
+
+    /// The first key character that came from folded character `at` or a later one.
+    pub fn at_folded(&self, at: usize) -> usize {
+        self.from.partition_point(|&f| (f as usize) < at)
+    }
+}
+
+/// The decimal digits of a number, without allocating.
+struct Decimal {
+    n: u32,
+    unit: u32,
+}
+
+impl Decimal {
+    fn new(n: u32) -> Self {
+        let mut unit = 1;
+        while n / unit >= 10 {
+            unit *= 10;
+        }
+        Self { n, unit }
+    }
+}
+
+impl Iterator for Decimal {
+    type Item = char;
+    fn next(&mut self) -> Option<char> {
+        if self.unit == 0 {
+            return None;
+        }
+        let digit = self.n / self.unit % 10;
+        self.unit /= 10;
+        char::from_digit(digit, 10)
+    }
+}
+
+/// The key of a name as written, for build time.
+pub(crate) fn name_key(name: &str) -> Vec<char> {
+    let mut folded = crate::fold::Folded::default();
+    crate::fold::fold(name, &mut folded);
+    let mut key = NameKey::default();
+    key.set(folded.chars());
+    key.chars
+}
+
+/// What an entry of the hash index is about; part of the hash, so that kinds never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum About {
+    /// Road and number.
+    Number = 1,
+    /// A road, whatever the number.
+    Road = 2,
+    /// The key of a whole surface address.
+    Text = 3,
+    /// A name with one of its characters blanked: the miss path of names.
+    BlankedName = 4,
+    /// A road with one of its characters blanked, and the number.
+    BlankedRoad = 5,
+    /// The key of an alias of something below a compound.
+    Alias = 6,
+}
+
+/// Hashes key characters without building a string.
+pub(crate) struct KeyHash {
+    bytes: [u8; 256],
+    len: usize,
+    seed: u64,
+}
+
+impl KeyHash {
+    pub fn new(about: About) -> Self {
+        Self { bytes: [0; 256], len: 0, seed: about as u64 }
+    }
+
+    pub fn char(mut self, c: char) -> Self {
+        if self.len + 4 > self.bytes.len() {
+            self.seed = xxh3_64_with_seed(&self.bytes[..self.len], self.seed);
+            self.len = 0;
+        }
+        self.len += c.encode_utf8(&mut self.bytes[self.len..]).len();
+        self
+    }
+
+    pub fn chars(self, chars: &[char]) -> Self {
+        chars.iter().fold(self, |h, &c| h.char(c))
+    }
+
+    /// `chars` with the one at `blank` blanked.
+    pub fn blanked(self, chars: &[char], blank: usize) -> Self {
+        chars.iter().enumerate().fold(self, |h, (i, &c)| h.char(if i == blank { '\u{1}' } else { c }))
+    }
+
+    /// Parts two fields.
+    pub fn part(self) -> Self {
+        self.char('\u{1f}')
+    }
+
+    pub fn finish(self) -> u64 {
+        xxh3_64_with_seed(&self.bytes[..self.len], self.seed)
+    }
+}
+
+/// May this character be taken for another by a slip? Never a number, a letter, or what tells namesakes apart.
+pub(crate) fn may_be_mistyped(c: char) -> bool {
+    !c.is_ascii() && !"东西南北中上下前后左右内外大小新老甲乙丙丁".contains(c) && !is_numeral(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(s: &str) -> String {
+        name_key(s).into_iter().collect()
+    }
+
+    #[test]
+    fn spellings_of_one_name_have_one_key() {
+        assert_eq!(key("青禾二村(B区)"), key("青禾２村b区"));
+        assert_eq!(key("青禾·望月汇"), key("青禾望月汇"));
+        assert_eq!(key("望月新寓二十一村"), "望月新寓21村");
+        assert_eq!(key("百家湖花园"), "百家湖花园");
+    }
+
+    #[test]
+    fn numbers_in_keys_never_run_together() {
+        assert_eq!(key("云家园1-16幢"), "云家园1-16幢");
+        assert_ne!(key("天山一12号"), key("天山112号"));
+    }
+}

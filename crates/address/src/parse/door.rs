@@ -1,0 +1,236 @@
+//! The door: building, unit, floor, room, or a chain of numbers whose meaning only the place can tell.
+
+use super::label::Label;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DoorKind {
+    Building,
+    Unit,
+    Floor,
+    Room,
+    /// 25号: a house in a compound, or a room behind a building.
+    Hao,
+    /// Digits alone or in a chain.
+    Bare,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    pub kind: DoorKind,
+    pub value: Label,
+    pub start: usize,
+    pub end: usize,
+}
+
+const DOORS_MAX: usize = 6;
+
+fn gap(c: char) -> bool {
+    matches!(c, ' ' | '-' | '(' | ')' | '/' | '.')
+}
+
+fn matches_word(text: &[char], at: usize, word: &str) -> bool {
+    word.chars().enumerate().all(|(i, c)| text.get(at + i) == Some(&c))
+}
+
+/// The doors that begin exactly at `at` (after gaps), with where they end. Empty where none begin there.
+pub(crate) fn doors_at(text: &[char], at: usize, out: &mut Vec<Door>) -> usize {
+    out.clear();
+    let mut end = at;
+    while out.len() < DOORS_MAX {
+        let mut start = end;
+        while text.get(start).is_some_and(|&c| gap(c)) {
+            start += 1;
+        }
+        match door(text, start, out) {
+            Some(d) => {
+                end = d.end;
+                out.push(d);
+            }
+            None => break,
+        }
+    }
+    end
+}
+
+/// The first doors at `from` or after it that are more than a stray number. Gives their start and end.
+pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Option<(usize, usize)> {
+    let mut at = from;
+    while at < text.len() {
+        let c = text[at];
+        let begins = (c.is_ascii_alphanumeric() || "甲乙丙丁东西南北中".contains(c))
+            && !(at > from && text[at - 1].is_ascii_alphanumeric());
+        if begins {
+            let end = doors_at(text, at, out);
+            let explicit = out.iter().any(|d| !matches!(d.kind, DoorKind::Bare | DoorKind::Hao));
+            let last = text[end..].iter().all(|&c| gap(c));
+            let stray = out.len() == 1 && out[0].kind == DoorKind::Bare && !last;
+            if !out.is_empty() && (explicit || out.len() > 1 || !stray) {
+                return Some((out[0].start, end));
+            }
+        }
+        at += 1;
+    }
+    out.clear();
+    None
+}
+
+fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
+    let (value, mut at, named) = value(text, start)?;
+    let has = |kind: DoorKind| before.iter().any(|d| d.kind == kind);
+    let next = text.get(at).copied();
+    let bare_next = |kind| Some((kind, 0));
+    let (kind, length) = match next {
+        Some('号') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
+        Some('号') if matches!(text.get(at + 1), Some('栋' | '幢')) => Some((DoorKind::Building, 2)),
+        Some('号') if matches!(text.get(at + 1), Some('院' | '线' | '桥' | '路' | '街')) => None,
+        Some('号') if text.get(at + 1) == Some(&'室') => Some((DoorKind::Room, 2)),
+        Some('号') if text.get(at + 1) == Some(&'房') => Some((DoorKind::Room, 2)),
+        Some('号') => Some((DoorKind::Hao, 1)),
+        Some('幢' | '栋' | '座' | '楝' | '橦' | '憧') => Some((DoorKind::Building, 1)),
+        Some('#') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
+        Some('#') if has(DoorKind::Building) => Some((DoorKind::Room, 1)),
+        Some('#') => Some((DoorKind::Building, 1)),
+        Some('单') if text.get(at + 1) == Some(&'元') => Some((DoorKind::Unit, 2)),
+        Some('门') if matches_word(text, at, "门栋") => Some((DoorKind::Unit, 2)),
+        Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => Some((DoorKind::Unit, 1)),
+        Some('梯') => Some((DoorKind::Unit, 1)),
+        Some('层') => Some((DoorKind::Floor, 1)),
+        Some('楼') => Some((storey_or_building(text, at + 1, &value, before), 1)),
+        Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_alphanumeric) => Some((DoorKind::Floor, 1)),
+        Some('室') => Some((DoorKind::Room, 1)),
+        Some('房') => Some((DoorKind::Room, if text.get(at + 1) == Some(&'间') { 2 } else { 1 })),
+        Some('户') => Some((DoorKind::Room, 1)),
+        // What counts something else: phases, areas, villages, roads, metres.
+        Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
+        Some(c) if c.is_ascii_alphanumeric() => None,
+        _ if named => None,
+        _ => bare_next(DoorKind::Bare),
+    }?;
+    if kind == DoorKind::Bare && before.is_empty() && value.as_str().bytes().all(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
+    at += length;
+    Some(Door { kind, value, start, end: at })
+}
+
+/// 25楼402 is a building where none was named yet and a room follows; else a storey.
+fn storey_or_building(text: &[char], after: usize, value: &Label, before: &[Door]) -> DoorKind {
+    if before.iter().any(|d| matches!(d.kind, DoorKind::Building | DoorKind::Unit | DoorKind::Hao)) {
+        return DoorKind::Floor;
+    }
+    let mut at = after;
+    while text.get(at).is_some_and(|&c| gap(c)) {
+        at += 1;
+    }
+    let digits: String = text[at..].iter().take_while(|c| c.is_ascii_digit()).collect();
+    let unit_follows = matches_word(text, at + digits.len(), "单元") || matches_word(text, at + digits.len(), "门");
+    let room_elsewhere = digits.len() >= 3 && !digits.starts_with(value.as_str());
+    if unit_follows || room_elsewhere { DoorKind::Building } else { DoorKind::Floor }
+}
+
+/// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).
+fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
+    let c = *text.get(at)?;
+    if "东西南北中甲乙丙丁".contains(c) {
+        let next = text.get(at + 1).copied();
+        let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号')) && !matches_word(text, at + 1, "单位");
+        if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
+            return Some((Label::from_chars([c])?, at + 1, true));
+        }
+        if !(next.is_some_and(|n| n.is_ascii_digit()) && "甲乙丙丁".contains(c)) {
+            return None;
+        }
+        let (mut label, end, _) = value(text, at + 1)?;
+        return label.push(c).then_some((label, end, false));
+    }
+    let letters = text[at..].iter().take(4).take_while(|c| c.is_ascii_lowercase()).count();
+    let digits = text[at + letters..].iter().take(7).take_while(|c| c.is_ascii_digit()).count();
+    if letters > 2 || digits > 6 || letters + digits == 0 {
+        return None;
+    }
+    let mut end = at + letters + digits;
+    let zeros = text[at + letters..end].iter().take_while(|&&c| c == '0').count().min(digits.saturating_sub(1));
+    let mut label = Label::EMPTY;
+    text[at..at + letters].iter().for_each(|&c| {
+        label.push(c);
+    });
+    text[at + letters + zeros..end].iter().for_each(|&c| {
+        label.push(c);
+    });
+    if digits > 0 {
+        let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || "甲乙丙丁".contains(*c));
+        let storey = tail == Some('f') && letters == 0;
+        if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase)) {
+            label.push(c);
+            end += 1;
+        }
+    }
+    Some((label, end, digits == 0))
+}
+
+/// The normalised value of one column (`25幢`, `二单元`, `0402室`). What has no such form is folded whole.
+pub(crate) fn column_value(text: &str) -> Option<Label> {
+    let chars: Vec<char> = crate::fold::folded(text).chars().collect();
+    if chars.is_empty() {
+        return None;
+    }
+    let mut doors = Vec::new();
+    let end = doors_at(&chars, 0, &mut doors);
+    if doors.len() == 1 && end == chars.len() {
+        return Some(doors[0].value);
+    }
+    let alphanumeric = || chars.iter().copied().filter(|c| c.is_alphanumeric() || *c == '-');
+    Label::from_chars(alphanumeric()).or_else(|| {
+        let hash = crate::key::KeyHash::new(crate::key::About::Text).chars(&chars).finish();
+        Label::from_chars(format!("={hash:016x}").chars())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(s: &str) -> String {
+        let text: Vec<char> = crate::fold::folded(s).chars().collect();
+        let mut out = Vec::new();
+        find_doors(&text, 0, &mut out);
+        out.iter().map(|d| format!("{:?}{} ", d.kind, d.value)).collect::<String>().trim_end().to_owned()
+    }
+
+    #[test]
+    fn doors_of_every_department_are_read() {
+        for (text, want) in [
+            ("国泰新村25幢2单元402室", "Building25 Unit2 Room402"),
+            ("国泰新村２５幢２单元４０２室", "Building25 Unit2 Room402"),
+            ("国泰新村25栋2-402", "Building25 Bare2 Bare402"),
+            ("国泰新村25-402", "Bare25 Bare402"),
+            ("国泰新村25-2-402", "Bare25 Bare2 Bare402"),
+            ("国泰新村25号楼二单元402", "Building25 Unit2 Bare402"),
+            ("国泰新村 25栋 二单元402 门口", "Building25 Unit2 Bare402"),
+            ("国泰新村A座1203", "Buildinga Bare1203"),
+            ("国泰新村25号402室", "Hao25 Room402"),
+            ("国泰新村25楼402", "Building25 Bare402"),
+            ("国泰大厦4楼402", "Floor4 Bare402"),
+            ("国泰新村东单元501", "Unit东 Bare501"),
+            ("国泰新村25幢0402室", "Building25 Room402"),
+            ("国泰新村2A幢", "Building2a"),
+        ] {
+            assert_eq!(read(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_counts_other_things_is_no_door() {
+        for text in ["国泰新村2期", "国泰家园3区", "路口200米", "南苑一村", "东门"] {
+            assert_eq!(read(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_are_normalised_as_texts_are() {
+        for (text, want) in [("25幢", "25"), ("二单元", "2"), ("0402室", "402"), ("A座", "a"), ("储藏室", "储藏室"), ("甲1幢", "1甲")] {
+            assert_eq!(column_value(text).map(|l| l.as_str().to_owned()).as_deref(), Some(want), "{text}");
+        }
+        assert_eq!(column_value(" "), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! Roads and their numbers. Also what carries a number like a road does: 青禾村8号, 望月桥12号.
+
+use super::area::is_gap;
+use super::label::Label;
+
+/// A road as written, and the number after it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Street {
+    pub start: usize,
+    pub end: usize,
+    pub number: Option<Number>,
+    /// By its form a road (not a village or bridge that bears numbers).
+    pub is_road: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number {
+    pub start: usize,
+    pub end: usize,
+    pub value: Label,
+}
+
+const STREETS_MAX: usize = 16;
+
+/// All roads and numbered names of `text` from `from` on, in the order of the text.
+pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
+    out.clear();
+    let mut start = from;
+    let mut at = from;
+    while at < text.len() && out.len() < STREETS_MAX {
+        let c = text[at];
+        if is_gap(c) {
+            at += 1;
+            start = at;
+            continue;
+        }
+        if let Some(end) = road_end(text, start, at) {
+            let number = number(text, end);
+            let begin = without_lead(text, start, end);
+            out.push(Street { start: begin, end, number, is_road: true });
+            at = number.map_or(end, |n| n.end);
+            start = at;
+            continue;
+        }
+        // A number with 号 after a name that has no road in it.
+        if c.is_ascii_digit() && at >= start + 2 && !text[at - 1].is_ascii_alphanumeric() {
+            if let Some(number) = number(text, at).filter(|n| text[n.end - 1] == '号') {
+                let begin = without_lead(text, start, at);
+                out.push(Street { start: begin, end: at, number: Some(number), is_road: false });
+                at = number.end;
+                start = at;
+                continue;
+            }
+            while text.get(at).is_some_and(char::is_ascii_digit) {
+                at += 1;
+            }
+            continue;
+        }
+        at += 1;
+    }
+}
+
+fn without_lead(text: &[char], start: usize, end: usize) -> usize {
+    let lead = match text[start..end] {
+        ['位', '于', ..] | ['靠', '近', ..] | ['毗', '邻', ..] | ['东' | '西' | '南' | '北', '临', ..] => 2,
+        ['近' | '临' | '与' | '和' | '及' | '在', ..] => 1,
+        _ => 0,
+    };
+    if end - start >= lead + 2 { start + lead } else { start }
+}
+
+/// Where the road that began at `start` ends, if it ends with the character at `at`.
+fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
+    if at < start + 1 {
+        return None;
+    }
+    let next = text.get(at + 1).copied();
+    let previous = text[at - 1];
+    let ends = match text[at] {
+        '路' => !matches!(next, Some('桥' | '站')),
+        '街' => next != Some('道'),
+        '巷' => at >= start + 1,
+        '弄' => !previous.is_ascii_digit(),
+        '道' => matches!(previous, '大' | '国' | '省' | '县' | '乡' | '干') && at >= start + 2,
+        '同' => previous == '胡',
+        '线' => at >= start + 2 && next.is_none_or(|n| n.is_ascii_digit() || is_gap(n)),
+        _ => false,
+    };
+    if !ends {
+        return None;
+    }
+    let mut end = at + 1;
+    // 解放路中段, 芙蓉中路一段
+    if let (Some(a), Some('段')) = (next, text.get(at + 2)) {
+        if "东西南北中上下".contains(a) || a.is_ascii_digit() || crate::fold::is_numeral(a) {
+            end = at + 3;
+        }
+    }
+    Some(end)
+}
+
+fn is_stem(c: char) -> bool {
+    matches!(c, '甲' | '乙' | '丙' | '丁')
+}
+
+/// The number at `at`, with its parts: 12号, 12-1号, 12号之1, 附, 甲, 145弄55号, or bare digits that count nothing else.
+pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
+    let mut value = Label::EMPTY;
+    let mut end = at;
+    let stem = text.get(at).copied().filter(|&c| is_stem(c));
+    end += usize::from(stem.is_some());
+    end = digits(text, end, &mut value)?;
+    if let Some(&c) = text.get(end).filter(|c| c.is_ascii_lowercase()) {
+        if !text.get(end + 1).is_some_and(|n| n.is_ascii_alphanumeric() || "座栋幢区".contains(*n)) {
+            value.push(c);
+            end += 1;
+        }
+    }
+    if text.get(end) == Some(&'弄') {
+        value.push('弄');
+        end += 1;
+        let mut with = value;
+        if let Some(e) = digits(text, end, &mut with) {
+            if text.get(e) == Some(&'号') && !matches!(text.get(e + 1), Some('楼')) {
+                return Some(Number { start: at, end: e + 1, value: with });
+            }
+        }
+        return Some(Number { start: at, end, value });
+    }
+    let mut sealed = false;
+    for _ in 0..3 {
+        if let Some(&c) = text.get(end).filter(|c| is_stem(**c)) {
+            value.push(c);
+            end += 1;
+        }
+        if !sealed && text.get(end) == Some(&'号') && !matches!(text.get(end + 1), Some('楼' | '栋' | '幢' | '线')) {
+            sealed = true;
+            end += 1;
+            // 12号甲, but not 12号丁家庄 and not 12号甲单元
+            if let Some(&c) = text.get(end).filter(|c| is_stem(**c) && text.get(end + 1).is_none_or(|n| super::area::is_gap(*n))) {
+                value.push(c);
+                end += 1;
+            }
+        }
+        let (sign, skip) = match (text.get(end), text.get(end + 1)) {
+            (Some('附'), Some(c)) if c.is_ascii_digit() => ('附', 1),
+            (Some('之'), Some(c)) if c.is_ascii_digit() => ('-', 1),
+            // 12-1号 is a number; 12号-402 and 12-402 are a number and a door.
+            (Some('-'), Some(c)) if c.is_ascii_digit() && !sealed => ('-', 1),
+            _ => break,
+        };
+        let mut with = value;
+        with.push(sign);
+        let Some(e) = digits(text, end + skip, &mut with) else { break };
+        let closes = text.get(e) == Some(&'号') && !matches!(text.get(e + 1), Some('楼'));
+        if sign == '-' && skip == 1 && text.get(end) == Some(&'-') && !closes && text.get(e) != Some(&'-') {
+            break;
+        }
+        (value, end) = (with, e);
+    }
+    if let Some(c) = stem {
+        value.push(c);
+    }
+    if !sealed {
+        let next = text.get(end).copied();
+        let counts = next.is_some_and(|c| "幢栋座单室层楼期区村组梯米年路街弄号元户房队".contains(c) || c.is_ascii_alphanumeric());
+        if counts || next == Some('-') && stem.is_some() {
+            return None;
+        }
+    }
+    Some(Number { start: at, end, value })
+}
+
+/// Up to six digits without leading zeros.
+fn digits(text: &[char], at: usize, value: &mut Label) -> Option<usize> {
+    let count = text[at.min(text.len())..].iter().take(7).take_while(|c| c.is_ascii_digit()).count();
+    if !(1..=6).contains(&count) {
+        return None;
+    }
+    let zeros = text[at..at + count - 1].iter().take_while(|&&c| c == '0').count();
+    text[at + zeros..at + count].iter().all(|&c| value.push(c)).then_some(at + count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(s: &str) -> Vec<(String, Option<String>)> {
+        let text: Vec<char> = crate::fold::folded(s).chars().collect();
+        let mut out = Vec::new();
+        streets(&text, 0, &mut out);
+        out.iter()
+            .map(|s| (text[s.start..s.end].iter().collect(), s.number.map(|n| n.value.as_str().to_owned())))
+            .collect()
+    }
+
+    #[test]
+    fn numbers_keep_all_their_parts() {
+        for (text, number) in [
+            ("上海路12号", "12"),
+            ("上海路12-1号", "12-1"),
+            ("上海路12号之1", "12-1"),
+            ("上海路12号附3", "12附3"),
+            ("上海路12附3号", "12附3"),
+            ("上海路甲12号", "12甲"),
+            ("上海路12号甲", "12甲"),
+            ("上海路12a号", "12a"),
+            ("上海路492", "492"),
+            ("南街145弄55号", "145弄55"),
+            ("松涛南路88-33号", "88-33"),
+        ] {
+            assert_eq!(read(text)[0].1.as_deref(), Some(number), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_counts_buildings_is_not_a_number_of_the_road() {
+        assert_eq!(read("上海路12号楼")[0].1, None);
+        assert_eq!(read("上海路25幢")[0].1, None);
+        assert_eq!(read("华侨路街道25号"), [("华侨路".to_owned(), None), ("街道".to_owned(), Some("25".to_owned()))]);
+    }
+
+    #[test]
+    fn several_roads_of_one_text_are_all_read() {
+        assert_eq!(
+            read("望月街99号,望月街6号").iter().map(|r| r.1.clone().unwrap_or_default()).collect::<Vec<_>>(),
+            ["99", "6"]
+        );
+        assert_eq!(read("青禾村40号")[0], ("青禾村".to_owned(), Some("40".to_owned())));
+    }
+}

@@ -1,0 +1,308 @@
+//! Resolve: text to place, with a reason and a confidence, or an abstention that says why.
+//!
+//! ```text
+//!  fold ─► read area, streets, doors ─► gather compounds with evidence ─► decide ─► descend to the door
+//! ```
+
+mod answer;
+mod descend;
+mod explain;
+mod gather;
+
+pub use answer::{Answer, Candidate, Language, Query, Reason};
+
+use crate::divisions::{DivisionId, Divisions};
+use crate::fold::{Folded, fold};
+use crate::gazetteer::{Gazetteer, PlaceIndex, via};
+use crate::key::{About, KeyHash, NameKey};
+use crate::model::{Level, Status};
+use crate::parse::Sketch;
+use crate::parse::area::is_gap;
+use crate::parse::door::{Door, find_doors};
+use descend::{Descent, descend};
+use gather::{AreaEvidence, Evidence, NameEvidence, Spot, StreetEvidence};
+use std::sync::Arc;
+
+/// Resolves texts against one gazetteer. Share it between threads; give each thread its own [`Scratch`].
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    gazetteer: Arc<Gazetteer>,
+    divisions: &'static Divisions,
+    /// Provinces and cities that the standard addresses lie in.
+    provinces: Vec<DivisionId>,
+    cities: Vec<DivisionId>,
+}
+
+impl std::fmt::Debug for Divisions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Divisions")
+    }
+}
+
+/// Memory that is used again from text to text.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    folded: Folded,
+    name_folded: Folded,
+    key: NameKey,
+    name_key: NameKey,
+    road_key: NameKey,
+    sketch: Sketch,
+    spots: Vec<Spot>,
+    evidence: Vec<Evidence>,
+    doors: Vec<Door>,
+    city: String,
+    city_area: Option<DivisionId>,
+}
+
+const CANDIDATES_MAX: usize = 5;
+/// A rival this close makes an answer ambiguous.
+const MARGIN: f32 = 0.03;
+
+impl Resolver {
+    pub fn new(gazetteer: Arc<Gazetteer>) -> Self {
+        let divisions = Divisions::bundled();
+        let mut provinces = Vec::new();
+        let mut cities = Vec::new();
+        for id in gazetteer.covered().filter_map(|code| divisions.covering(code)) {
+            provinces.extend(divisions.at_level(id, Level::Province));
+            cities.extend(divisions.at_level(id, Level::City));
+        }
+        for list in [&mut provinces, &mut cities] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        Self { gazetteer, divisions, provinces, cities }
+    }
+
+    pub fn gazetteer(&self) -> &Arc<Gazetteer> {
+        &self.gazetteer
+    }
+
+    /// Resolves one text. Never fails: what cannot be resolved is answered with the reason.
+    pub fn resolve(&self, query: &Query<'_>, s: &mut Scratch) -> Answer {
+        self.read(query, s);
+        if s.folded.chars().iter().all(|&c| is_gap(c)) && s.name_key.chars.is_empty() {
+            s.evidence.clear();
+            s.spots.clear();
+            return Answer::none(Reason::Empty);
+        }
+        if let Some(reason) = self.elsewhere(s) {
+            s.evidence.clear();
+            s.spots.clear();
+            let mut answer = Answer::none(reason);
+            answer.division_code = self.area_code(s);
+            return answer;
+        }
+        self.gather(s);
+        if let Some(place) = self.by_alias(s) {
+            return self.found(place, Reason::Alias, 0.97, s);
+        }
+        self.decide(s)
+    }
+
+    fn read(&self, query: &Query<'_>, s: &mut Scratch) {
+        fold(query.text, &mut s.folded);
+        fold(query.name.unwrap_or(""), &mut s.name_folded);
+        s.name_key.set(s.name_folded.chars());
+        let city = query.city.unwrap_or("");
+        if s.city != city {
+            s.city.clear();
+            s.city.push_str(city);
+            s.city_area = self.divisions.area(city);
+        }
+        s.sketch.read(self.divisions, s.folded.chars(), s.city_area);
+        s.key.set(s.folded.chars());
+        s.doors.clear();
+    }
+
+    /// Does the text name an area that no standard address lies in?
+    fn elsewhere(&self, s: &Scratch) -> Option<Reason> {
+        let area = &s.sketch.area;
+        if self.provinces.is_empty() || !area.named {
+            return None;
+        }
+        let d = self.divisions;
+        let covered = |id: DivisionId, list: &[DivisionId]| list.iter().any(|&c| d.agree(id, c));
+        if let Some(id) = area.elsewhere.filter(|&id| !covered(id, &self.provinces)) {
+            // A second province inside one of ours is only believed where it is a city or a province itself.
+            if d.get(id).level <= Level::City || !area.context.iter().any(|&c| covered(c, &self.provinces)) {
+                return Some(Reason::OtherProvince);
+            }
+        }
+        if area.context.is_empty() {
+            return None;
+        }
+        if !area.context.iter().any(|&c| covered(c, &self.provinces)) {
+            return Some(Reason::OtherProvince);
+        }
+        (!area.context.iter().any(|&c| covered(c, &self.cities))).then_some(Reason::OutsideArea)
+    }
+
+    fn area_code(&self, s: &Scratch) -> Option<String> {
+        let all = &s.sketch.area.context;
+        crate::gazetteer::build::common(self.divisions, all).map(|d| crate::parse::code(self.divisions, d))
+    }
+
+    /// A listed alias of a building, unit or dwelling that is the whole text.
+    fn by_alias(&self, s: &Scratch) -> Option<PlaceIndex> {
+        let start = s.key.at_folded(s.sketch.area.end).min(s.key.chars.len());
+        let text = &s.key.chars[start..];
+        if text.len() < 4 {
+            return None;
+        }
+        let mut places = self.gazetteer.indexed(KeyHash::new(About::Alias).chars(text).finish());
+        let first = places.next()?;
+        places.next().is_none().then_some(first.0)
+    }
+
+    /// Picks the compound, or says why none can be picked.
+    fn decide(&self, s: &mut Scratch) -> Answer {
+        let Some(&best) = s.evidence.first().filter(|e| enough(e)) else {
+            return self.abstain(Reason::NotFound, s);
+        };
+        let rivals = s.evidence[1..].iter().filter(|e| enough(e) && best.score - e.score < MARGIN).count();
+        if rivals == 0 {
+            return self.answer(best, 1.0, s);
+        }
+        // Namesakes: the one that has such a door, if only one has.
+        let mut with_door = None;
+        for i in 0..=rivals {
+            let e = s.evidence[i];
+            if !enough(&e) {
+                continue;
+            }
+            self.read_doors(e, s);
+            if matches!(descend(&self.gazetteer, e.compound, s), Descent::Found { .. }) {
+                if with_door.is_some() {
+                    return self.abstain(Reason::Ambiguous, s);
+                }
+                with_door = Some(e);
+            }
+        }
+        match with_door {
+            Some(e) => self.answer(e, 0.93, s),
+            None => self.abstain(Reason::Ambiguous, s),
+        }
+    }
+
+    /// The doors behind the words that named the compound.
+    fn read_doors(&self, e: Evidence, s: &mut Scratch) {
+        let streets = s.sketch.streets.iter().filter(|t| t.is_road).filter_map(|t| t.number.map(|n| n.end));
+        let tail = streets.fold(e.tail, usize::max).max(s.sketch.area.end);
+        let text = s.folded.chars();
+        if find_doors(text, tail.min(text.len()), &mut s.doors).is_none() {
+            s.doors.clear();
+        }
+    }
+
+    fn answer(&self, e: Evidence, certainty: f32, s: &mut Scratch) -> Answer {
+        self.read_doors(e, s);
+        let reason = reason(&e, s);
+        let confidence = confidence(&e, reason) * certainty;
+        match descend(&self.gazetteer, e.compound, s) {
+            Descent::Here => self.found(e.compound, reason, confidence, s),
+            Descent::Found { place, left_out: false } => self.found(place, reason, confidence, s),
+            Descent::Found { place, left_out: true } => self.found(place, Reason::LevelLeftOut, confidence * 0.96, s),
+            Descent::Deeper { place } => self.found(place, Reason::Coarser, confidence * 0.97, s),
+            Descent::Provisional { building, id } => {
+                let mut answer = self.found(building, reason, confidence * 0.85, s);
+                answer.within = answer.place.replace(id);
+                answer.level = Level::Dwelling;
+                answer.provisional = true;
+                answer.status = None;
+                answer
+            }
+            Descent::Several { within, places } => {
+                let mut answer = self.abstain(Reason::Ambiguous, s);
+                answer.within = Some(self.gazetteer.record(within).id);
+                answer.division_code = self.gazetteer.view(within).division_code;
+                answer.candidates = places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate(p, e.score)).collect();
+                answer
+            }
+            Descent::NoSuchBuilding => {
+                let mut answer = self.abstain(Reason::NoSuchBuilding, s);
+                let view = self.gazetteer.view(e.compound);
+                (answer.within, answer.division_code) = (Some(view.place), view.division_code);
+                answer
+            }
+        }
+    }
+
+    fn found(&self, place: PlaceIndex, reason: Reason, confidence: f32, s: &Scratch) -> Answer {
+        let view = self.gazetteer.view(place);
+        let mut candidates = self.candidates(s);
+        if let Some(c) = candidates.first_mut() {
+            (c.place_id, c.level) = (view.place, view.level);
+        }
+        Answer {
+            place: Some(view.place),
+            level: view.level,
+            provisional: view.implied,
+            reason,
+            confidence: confidence.clamp(0.0, 1.0),
+            within: None,
+            status: Some(view.status).filter(|_| !view.implied || view.status != Status::InUse),
+            division_code: view.division_code,
+            candidates,
+        }
+    }
+
+    fn abstain(&self, reason: Reason, s: &Scratch) -> Answer {
+        let mut answer = Answer::none(reason);
+        answer.candidates = self.candidates(s);
+        answer.division_code = self.area_code(s);
+        answer
+    }
+
+    fn candidates(&self, s: &Scratch) -> Vec<Candidate> {
+        s.evidence.iter().take(CANDIDATES_MAX).map(|e| self.candidate(e.compound, e.score)).collect()
+    }
+
+    fn candidate(&self, place: PlaceIndex, score: f32) -> Candidate {
+        let record = self.gazetteer.record(place);
+        Candidate { place_id: record.id, level: record.level, score }
+    }
+}
+
+/// Is this enough to answer at all?
+fn enough(e: &Evidence) -> bool {
+    let confirmed = e.street >= StreetEvidence::Road;
+    match e.name {
+        NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 4,
+        NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
+        NameEvidence::Typo => confirmed && e.area > AreaEvidence::OtherCounty,
+        NameEvidence::Mentioned | NameEvidence::None => {
+            e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty
+        }
+    }
+}
+
+fn reason(e: &Evidence, s: &Scratch) -> Reason {
+    use crate::divisions::Naming;
+    let renamed = s.sketch.area.mentions.iter().any(|m| matches!(m.naming, Naming::Former | Naming::FormerShort | Naming::FormerVague));
+    match (e.name, e.street) {
+        (NameEvidence::Typo, _) | (_, StreetEvidence::NumberTypo) => Reason::Typo,
+        _ if e.via == via::FORMER || renamed => Reason::Renamed,
+        _ if e.via == via::ALIAS => Reason::Alias,
+        (_, StreetEvidence::Text) => Reason::Exact,
+        (NameEvidence::None | NameEvidence::Mentioned, _) => Reason::NumberOnly,
+        (_, StreetEvidence::Number) => Reason::Exact,
+        _ => Reason::CompoundOnly,
+    }
+}
+
+fn confidence(e: &Evidence, reason: Reason) -> f32 {
+    let base = match reason {
+        Reason::Exact => 0.99,
+        Reason::Alias | Reason::Renamed => 0.96,
+        Reason::CompoundOnly => 0.96,
+        Reason::NumberOnly => 0.88,
+        _ => 0.80,
+    };
+    match e.area {
+        AreaEvidence::OtherCounty => base - 0.12,
+        AreaEvidence::Unknown => base - 0.02,
+        _ => base,
+    }
+}
