@@ -1,0 +1,68 @@
+//! What an operator sets about this stage.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use yibiao_state::{Durability, Options};
+
+/// The limits and speeds of normalising. Every one has a default that fits 2 cores and 2 GB.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Threads that decode and resolve; partitions are divided among them. 0: one a core.
+    pub threads: usize,
+    /// A batch ends at this many records,
+    pub batch_records_max: usize,
+    /// or this long after its first record. Longer: larger frames and fewer commits; shorter: sooner.
+    #[serde(with = "yibiao_topics::duration")]
+    pub batch_wait: Duration,
+    /// Facts in one frame.
+    pub frame_facts_max: usize,
+    /// Addresses whose places each thread remembers: departments send the same ones every day.
+    pub cache_addresses_max: usize,
+    /// How often the gazetteer folder is looked at for what another process published.
+    #[serde(with = "yibiao_topics::duration")]
+    pub gazetteer_check: Duration,
+    /// Gazetteers that stay on disk after a newer one: a restart ends what it began under the old one.
+    pub gazetteers_kept: usize,
+    /// Block cache of the state store, MiB.
+    pub state_cache_mib: u64,
+    /// Memtables of one keyspace of the state store, MiB.
+    pub state_write_buffer_mib: u64,
+    /// Synchronise the state to disk at every commit: a power cut then costs no repetition.
+    pub state_synchronised: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            batch_records_max: 5_000,
+            batch_wait: Duration::from_millis(50),
+            frame_facts_max: 1_000,
+            cache_addresses_max: 100_000,
+            gazetteer_check: Duration::from_secs(1),
+            gazetteers_kept: 3,
+            state_cache_mib: 64,
+            state_write_buffer_mib: 64,
+            state_synchronised: false,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    pub(crate) fn state(&self) -> Options {
+        Options {
+            cache_bytes: self.state_cache_mib << 20,
+            write_buffer_bytes: self.state_write_buffer_mib << 20,
+            durability: if self.state_synchronised { Durability::Machine } else { Durability::Process },
+        }
+    }
+}

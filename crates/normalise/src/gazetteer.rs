@@ -1,0 +1,124 @@
+//! Which gazetteer is in force.
+//!
+//! ```text
+//!  std.place, std.place_name ──► build ──► <dir>/gazetteer-<version>.ybg, <dir>/CURRENT
+//!                                              │
+//!                   Editions (notices, opens) ─┴─► shards take it at a batch boundary
+//! ```
+//!
+//! A gazetteer is immutable. `CURRENT` names the one in force and is replaced atomically, by this process or by
+//! another one; older files stay for a while, because a restart ends what it began under the old one.
+
+mod build;
+mod folder;
+mod standard;
+
+pub use build::{Builder, Report};
+pub use folder::Folder;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
+};
+
+use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
+use yibiao_address::{Gazetteer, Resolver};
+
+use crate::Error;
+
+/// One open gazetteer and what resolves by it.
+pub struct Edition {
+    resolver: Resolver,
+    gazetteer: Arc<Gazetteer>,
+    short: u32,
+}
+
+impl Edition {
+    fn new(gazetteer: Gazetteer) -> Self {
+        let gazetteer = Arc::new(gazetteer);
+        let short = (xxh3_64(gazetteer.version().as_bytes()) as u32).max(1);
+        Self { resolver: Resolver::new(gazetteer.clone()), gazetteer, short }
+    }
+
+    pub fn version(&self) -> &str {
+        self.gazetteer.version()
+    }
+
+    /// A short name of the version, never 0.
+    pub fn short(&self) -> u32 {
+        self.short
+    }
+
+    pub fn gazetteer(&self) -> &Gazetteer {
+        &self.gazetteer
+    }
+
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+}
+
+impl std::fmt::Debug for Edition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edition").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+/// The editions in a folder. Cheap to clone; all clones share what is open.
+#[derive(Debug, Clone)]
+pub struct Editions(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    folder: Folder,
+    current: watch::Sender<Option<Arc<Edition>>>,
+    /// What is open somewhere, by version.
+    open: Mutex<BTreeMap<String, Weak<Edition>>>,
+}
+
+impl Editions {
+    /// Opens what `CURRENT` names, if there is such a file yet.
+    pub fn open(folder: Folder) -> Result<Self, Error> {
+        let editions =
+            Self(Arc::new(Shared { folder, current: watch::Sender::new(None), open: Mutex::default() }));
+        editions.refresh()?;
+        Ok(editions)
+    }
+
+    pub fn folder(&self) -> &Folder {
+        &self.0.folder
+    }
+
+    /// Notices a new `CURRENT`, and tells those who subscribed. True where there was one.
+    pub fn refresh(&self) -> Result<bool, Error> {
+        let Some(version) = self.0.folder.current()? else { return Ok(false) };
+        let in_force = |edition: &Option<Arc<Edition>>| {
+            edition.as_ref().is_some_and(|edition| edition.version() == version)
+        };
+        if in_force(&self.0.current.borrow()) {
+            return Ok(false);
+        }
+        let edition = self.edition(&version)?;
+        tracing::info!(version, "a gazetteer is in force");
+        self.0.current.send_replace(Some(edition));
+        Ok(true)
+    }
+
+    /// The edition in force, now and later.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Edition>>> {
+        self.0.current.subscribe()
+    }
+
+    /// The edition of this version, which may be an older one.
+    pub fn edition(&self, version: &str) -> Result<Arc<Edition>, Error> {
+        let mut open = self.0.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(edition) = open.get(version).and_then(Weak::upgrade) {
+            return Ok(edition);
+        }
+        let edition = Arc::new(Edition::new(Gazetteer::open(&self.0.folder.path_of(version))?));
+        open.retain(|_, edition| edition.strong_count() > 0);
+        open.insert(version.to_owned(), Arc::downgrade(&edition));
+        Ok(edition)
+    }
+}

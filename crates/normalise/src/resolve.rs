@@ -1,0 +1,292 @@
+//! From an address to its place, by the gazetteer in force.
+
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::Xxh3;
+use yibiao_address::{Answer, Level, Query, Reason as Match, Scratch, Status};
+use yibiao_contracts::Decoded;
+use yibiao_records::{PlaceId, Reason};
+
+use crate::{
+    decode::Refusal,
+    diff::{Located, level_named},
+    gazetteer::Edition,
+    source::Resolves,
+};
+
+/// One thread's way to places: scratch space, and the places of the addresses that came before.
+pub struct Places {
+    scratch: Scratch,
+    cache: Cache,
+}
+
+impl Places {
+    pub fn new(cache_addresses_max: usize) -> Self {
+        Self { scratch: Scratch::default(), cache: Cache::new(cache_addresses_max) }
+    }
+
+    /// The place of a record: by its id of a standard address if it tells one, else by its address.
+    ///
+    /// # Errors
+    /// A refusal with a reason and, in its detail, the candidates and what would decide between them.
+    pub fn locate(
+        &mut self,
+        edition: &Edition,
+        feed: &Resolves,
+        decoded: &Decoded,
+    ) -> Result<Located, Refusal> {
+        if let (Some(id), Some(authority)) = (&decoded.external_place_id, &feed.authority) {
+            return by_id(edition, feed, PlaceId::derive(authority.as_str(), id), id);
+        }
+        let address = decoded.address.as_deref().unwrap_or_default();
+        let name = decoded.place_name.as_deref();
+        if address.trim().is_empty() && name.is_none_or(|name| name.trim().is_empty()) {
+            return Err(Refusal::new(Reason::EmptyAddress, None, "地址为空 (the address is empty)"));
+        }
+        let city = decoded.city.as_deref().or(feed.city.as_deref());
+        let key = Cache::key(edition, feed, address, name, city);
+        if let Some(found) = self.cache.get(key) {
+            return found;
+        }
+        let query = Query { text: address, city, name };
+        let answer = edition.resolver().resolve(&query, &mut self.scratch);
+        let found = judge(edition, feed, &answer);
+        self.cache.put(key, found.clone());
+        found
+    }
+}
+
+/// Whether an answer is a place that the feed's facts can lie in. Where the room or the building is in doubt but
+/// what holds it is certain, and deep enough for the feed, the fact lies there: a dispute in a compound whose building
+/// nobody knows is still a dispute in that compound.
+fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Located, Refusal> {
+    let refuse =
+        |reason: Reason, words: &str| Err(Refusal::new(reason, None, explain(edition, answer, words)));
+    let gazetteer = edition.gazetteer();
+    let holds = answer.within.and_then(|place| gazetteer.place(place));
+    let within = holds.as_ref().filter(|view| view.level >= feed.level_min);
+    let (place, level, confidence) = match (answer.place, within) {
+        (Some(place), _) => (place, answer.level, answer.confidence),
+        (None, Some(view)) => (view.place, view.level, WITHIN_CONFIDENCE),
+        (None, None) => {
+            let (reason, words) = why_not(answer.reason);
+            return refuse(reason, words);
+        }
+    };
+    if level < feed.level_min {
+        let words = format!(
+            "地址只能确定到{}，需要到{}，请补充楼栋、单元和户室 (too coarse: give building, unit and room)",
+            chinese(level),
+            chinese(feed.level_min)
+        );
+        return refuse(Reason::AddressTooCoarse, &words);
+    }
+    // A provisional room has no life cycle of its own: that of its building counts.
+    let status = gazetteer.place(place).or(holds).map(|view| view.status);
+    if status == Some(Status::Withdrawn) {
+        return refuse(Reason::PlaceWithdrawn, "标准地址已注销 (the standard address was withdrawn)");
+    }
+    let Some(division_code) = answer.division_code.as_deref().and_then(|code| code.parse().ok()) else {
+        return refuse(
+            Reason::AddressNotFound,
+            "标准地址所属行政区划未知，请补全标准地址 (the division of the standard address is not known)",
+        );
+    };
+    let (Some(place), Some(level)) = (place_id(place), level_named(level.as_str())) else {
+        return refuse(Reason::AddressTooCoarse, "地址级别未知 (of no known level)");
+    };
+    let provisional = answer.provisional && answer.place.is_some();
+    Ok(Located { place, level, provisional, division_code, match_reason: answer.reason.as_str(), confidence })
+}
+
+/// Of a fact that lies where its room or building is in doubt.
+const WITHIN_CONFIDENCE: f32 = 0.8;
+
+/// Why there is no place, in the words of the quarantine.
+fn why_not(reason: Match) -> (Reason, &'static str) {
+    match reason {
+        Match::Empty => (Reason::EmptyAddress, "地址为空 (the address is empty)"),
+        Match::OtherProvince => (Reason::OtherProvince, "地址属于外省 (of another province)"),
+        Match::OutsideArea => (
+            Reason::OutsideArea,
+            "本省内，但不在标准地址库覆盖范围 (outside the area of the standard addresses)",
+        ),
+        Match::Ambiguous => (
+            Reason::AddressAmbiguous,
+            "地址对应多个地点，请补充区县、街道、小区、楼栋或单元 (several places fit: name the missing level)",
+        ),
+        Match::NoSuchBuilding => (
+            Reason::AddressNotFound,
+            "小区存在，但标准地址中没有这一楼栋，请核对楼栋号或补登标准地址 (the compound is known, the building is not)",
+        ),
+        _ => (
+            Reason::AddressNotFound,
+            "标准地址库中未找到，请补登标准地址或别名 (not among the standard addresses)",
+        ),
+    }
+}
+
+/// The place of a standard address that the record names by its id.
+fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result<Located, Refusal> {
+    let refuse = |reason: Reason, words: String| Err(Refusal::new(reason, None, words));
+    let Some(view) = edition.gazetteer().place(place.get() as u64) else {
+        return refuse(
+            Reason::UnknownPlace,
+            format!("地址编码“{id}”不在标准地址库中 (no such standard address)"),
+        );
+    };
+    if view.status == Status::Withdrawn {
+        return refuse(Reason::PlaceWithdrawn, format!("地址编码“{id}”已注销 (withdrawn)"));
+    }
+    if view.level < feed.level_min {
+        let words = format!(
+            "地址编码“{id}”是{}，需要到{} (too coarse)",
+            chinese(view.level),
+            chinese(feed.level_min)
+        );
+        return refuse(Reason::AddressTooCoarse, words);
+    }
+    let code = view.division_code.as_deref().and_then(|code| code.parse().ok());
+    let (Some(division_code), Some(level)) = (code, level_named(view.level.as_str())) else {
+        return refuse(
+            Reason::UnknownPlace,
+            format!("地址编码“{id}”所属行政区划未知 (its division is not known)"),
+        );
+    };
+    Ok(Located { place, level, provisional: false, division_code, match_reason: "place_id", confidence: 1.0 })
+}
+
+/// Ids of provisional places have bit 62 set and are positive all the same.
+fn place_id(id: u64) -> Option<PlaceId> {
+    i64::try_from(id).ok().and_then(PlaceId::new)
+}
+
+fn chinese(level: Level) -> &'static str {
+    match level {
+        Level::Unknown => "未知",
+        Level::Province => "省",
+        Level::City => "市",
+        Level::County => "区县",
+        Level::Township => "街道",
+        Level::Community => "社区",
+        Level::Compound => "小区",
+        Level::Building => "楼栋",
+        Level::Unit => "单元",
+        Level::Dwelling => "户室",
+    }
+}
+
+/// How many candidates a refusal names.
+const CANDIDATES: usize = 3;
+
+/// The words, and the candidates: their names and divisions.
+fn explain(edition: &Edition, answer: &Answer, words: &str) -> String {
+    let mut text = words.to_owned();
+    let candidates: Vec<String> = answer
+        .candidates
+        .iter()
+        .take(CANDIDATES)
+        .map(|candidate| name_of(edition, candidate.place_id))
+        .collect();
+    if !candidates.is_empty() {
+        text.push_str("；候选：");
+        text.push_str(&candidates.join("、"));
+    }
+    text
+}
+
+/// `鼓楼区锦绣花园3幢`: what the gazetteer calls a place, from its county down.
+fn name_of(edition: &Edition, place: u64) -> String {
+    let gazetteer = edition.gazetteer();
+    let mut parts = Vec::new();
+    let mut next = Some(place);
+    let mut code = None;
+    while let Some(view) = next.and_then(|place| gazetteer.place(place)) {
+        parts.push(match view.level {
+            Level::Building => format!("{}幢", view.name),
+            Level::Unit => format!("{}单元", view.name),
+            Level::Dwelling => format!("{}室", view.name),
+            _ => view.name.to_owned(),
+        });
+        code = code.or(view.division_code);
+        next = view.parent.filter(|_| parts.len() < 8);
+    }
+    let county = code
+        .as_deref()
+        .and_then(|code| yibiao_address::Divisions::bundled().by_code(code.get(..6)?))
+        .map(|division| division.name.clone())
+        .unwrap_or_default();
+    parts.push(county);
+    parts.reverse();
+    parts.concat()
+}
+
+/// Answers by the hash of what was asked, in two generations: when the younger is full, the older is dropped.
+struct Cache {
+    half: usize,
+    young: HashMap<u128, Result<Located, Refusal>>,
+    old: HashMap<u128, Result<Located, Refusal>>,
+}
+
+impl Cache {
+    fn new(addresses_max: usize) -> Self {
+        Self { half: addresses_max / 2, young: HashMap::new(), old: HashMap::new() }
+    }
+
+    /// 128 bits: that two questions of one thread's life meet in one is not to be feared.
+    fn key(
+        edition: &Edition,
+        feed: &Resolves,
+        address: &str,
+        name: Option<&str>,
+        city: Option<&str>,
+    ) -> u128 {
+        let mut hash = Xxh3::new();
+        hash.update(&edition.short().to_le_bytes());
+        hash.update(&[feed.level_min as u8]);
+        for part in [address, name.unwrap_or_default(), city.unwrap_or_default()] {
+            hash.update(part.as_bytes());
+            hash.update(&[0x1f]);
+        }
+        hash.digest128()
+    }
+
+    fn get(&mut self, key: u128) -> Option<Result<Located, Refusal>> {
+        if let Some(found) = self.young.get(&key) {
+            return Some(found.clone());
+        }
+        let found = self.old.remove(&key)?;
+        self.put(key, found.clone());
+        Some(found)
+    }
+
+    fn put(&mut self, key: u128, found: Result<Located, Refusal>) {
+        if self.half == 0 {
+            return;
+        }
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_never_holds_more_than_it_may() {
+        let mut cache = Cache::new(10);
+        let refusal = || Err(Refusal::new(Reason::AddressNotFound, None, ""));
+        for key in 0..100 {
+            cache.put(key, refusal());
+            assert!(cache.young.len() + cache.old.len() <= 10);
+            assert!(cache.get(key).is_some());
+        }
+        assert!(cache.get(0).is_none());
+        let mut none = Cache::new(0);
+        none.put(1, refusal());
+        assert!(none.get(1).is_none());
+    }
+}

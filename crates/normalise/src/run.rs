@@ -1,0 +1,330 @@
+//! Threads, batches and commits: the edge where the decisions of the other modules are carried out.
+//!
+//! ```text
+//!  worker (an OS thread, its own reader and producer, a share of all shards)
+//!    ┌► take a newer gazetteer? commit that first
+//!    │  gather a batch ─► each shard judges its records, sends frames and refusals
+//!    │  flush: everything acknowledged
+//!    └─ commit {records, positions, accounts, versions} in one atomic write ─► show the accounts
+//! ```
+//!
+//! Shards that define places and shards that resolve addresses have workers of their own, as the latter wait for a
+//! gazetteer, which is made of what the former send.
+
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use yibiao_contracts::Contract;
+use yibiao_records::{FactKinds, FeedId, TopicPartition};
+use yibiao_topics::Client;
+
+use crate::{
+    Config, Error,
+    accounting::Accounting,
+    events,
+    gazetteer::{Editions, Folder},
+    shard::{FrameLimits, Shard},
+    source::{PLACE_KIND, PlaceSource},
+    state::{ShardId, State},
+};
+use worker::Worker;
+
+/// How often the ends of raw partitions are asked for; only shown as lag.
+const LAG_CHECK: Duration = Duration::from_secs(1);
+
+/// Called after a batch was sent and acknowledged, before it is committed; false ends the worker there.
+pub type BeforeCommit = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// The stage: all raw topics of the given contracts to facts.
+pub struct Normaliser {
+    shared: Shared,
+    contracts: Vec<Arc<Contract>>,
+    sources: BTreeMap<FeedId, PlaceSource>,
+}
+
+/// What every worker needs.
+#[derive(Clone)]
+struct Shared {
+    config: Arc<Config>,
+    kinds: Arc<FactKinds>,
+    client: Client,
+    state: State,
+    editions: Editions,
+    accounting: Accounting,
+    before_commit: Option<BeforeCommit>,
+}
+
+impl Normaliser {
+    /// Opens the state and the gazetteer in force, and checks the contracts. Reads and sends nothing yet.
+    ///
+    /// # Errors
+    /// A state in use or damaged; a contract whose kind is unknown or that does not say where its facts lie.
+    pub fn open(
+        config: Config,
+        contracts: Vec<Arc<Contract>>,
+        kinds: Arc<FactKinds>,
+        client: Client,
+        state_dir: &Path,
+        gazetteer_dir: &Path,
+    ) -> Result<Self, Error> {
+        let authority = contracts.iter().find(|contract| contract.fact.kind == PLACE_KIND);
+        let authority = authority.map(|contract| contract.feed.clone());
+        let mut sources = BTreeMap::new();
+        for contract in &contracts {
+            let kind = kinds.get(&contract.fact.kind).ok_or_else(|| Error::UnknownKind {
+                feed: contract.feed.to_string(),
+                kind: contract.fact.kind.clone(),
+            })?;
+            contract.decoder(&kinds)?;
+            sources.insert(contract.feed.clone(), PlaceSource::new(contract, kind, authority.as_ref())?);
+        }
+        let state = State::open(state_dir, &config.state())?;
+        let editions = Editions::open(Folder::new(gazetteer_dir)?)?;
+        let accounting = Accounting::new(state.shards()?);
+        let shared = Shared {
+            config: Arc::new(config),
+            kinds,
+            client,
+            state,
+            editions,
+            accounting,
+            before_commit: None,
+        };
+        Ok(Self { shared, contracts, sources })
+    }
+
+    /// What was received and what became of it; stays readable while the stage runs and after it.
+    pub fn accounting(&self) -> Accounting {
+        self.shared.accounting.clone()
+    }
+
+    /// The gazetteers: for a builder in this process, whose result is then noticed at once.
+    pub fn editions(&self) -> Editions {
+        self.shared.editions.clone()
+    }
+
+    /// For tests of what a crash leaves behind.
+    #[doc(hidden)]
+    pub fn before_commit(mut self, hook: BeforeCommit) -> Self {
+        self.shared.before_commit = Some(hook);
+        self
+    }
+
+    /// Runs until `shutdown`, which ends it after the current batch, or until an error. Raw, quarantine and std topics
+    /// must be there.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        // An error of one worker ends the others after their batch, but not the caller's other stages.
+        let stop = shutdown.child_token();
+        let (defining, resolving) = self.shards().await?;
+        let Self { shared, contracts: _, sources } = self;
+        for (feed, source) in &sources {
+            shared.accounting.waits(feed, source.needs_gazetteer());
+        }
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let crew = Crew { shared: shared.clone(), stop: stop.clone(), ended, started: Arc::default() };
+
+        let partitions: Vec<(ShardId, TopicPartition)> =
+            defining.iter().chain(&resolving).map(|shard| (shard.id.clone(), shard.raw.clone())).collect();
+        let watching = [
+            tokio::spawn(watch_folder(shared.clone(), stop.clone())),
+            tokio::spawn(watch_lag(shared.clone(), partitions, stop.clone())),
+        ];
+        crew.start("defines", defining)?;
+        let waiting = tokio::spawn(crew.start_with_gazetteer(resolving));
+
+        let mut outcome = Ok(());
+        while let Some(end) = ends.recv().await {
+            if let Err(error) = end {
+                stop.cancel();
+                if outcome.is_ok() {
+                    outcome = Err(error);
+                }
+            }
+        }
+        stop.cancel();
+        let started =
+            waiting.await.unwrap_or_else(|_| Err(Error::Panicked { name: "starting workers".into() }));
+        for task in watching {
+            // They end at `stop` and return nothing.
+            let _ = task.await;
+        }
+        shared.state.persist()?;
+        outcome.and(started)
+    }
+
+    /// All shards where their last commit left them: those that define places, and those that resolve addresses.
+    async fn shards(&self) -> Result<(Vec<Shard>, Vec<Shard>), Error> {
+        let Shared { config, kinds, client, state, editions, .. } = &self.shared;
+        let topics = client.topics().await?;
+        let partitions = |topic: String| {
+            let found = topics.get(&topic).copied();
+            found.ok_or_else(|| Error::Topics(yibiao_topics::Error::UnknownTopic { topic, partition: None }))
+        };
+        let (mut defining, mut resolving) = (Vec::new(), Vec::new());
+        for contract in &self.contracts {
+            let topic = format!("std.{}", contract.fact.kind);
+            let std_partitions = partitions(topic.clone())?;
+            state.check_std_partitions(&topic, std_partitions)?;
+            partitions(contract.feed.quarantine_topic())?;
+            for partition in 0..partitions(contract.feed.raw_topic())? as i32 {
+                let id = ShardId { feed: contract.feed.clone(), partition };
+                let limits = FrameLimits { std_partitions, facts_max: config.frame_facts_max };
+                let source = self.sources[&contract.feed].clone();
+                let record = state.shard(&id)?;
+                let mut shard = Shard::new(contract, source, kinds, partition, record, limits)?;
+                if !shard.source.needs_gazetteer() {
+                    defining.push(shard);
+                    continue;
+                }
+                if let Some(version) = shard.record.gazetteer_version.clone() {
+                    match editions.edition(&version) {
+                        Ok(edition) => {
+                            shard.held_until = client.watermarks(&shard.raw).await?.high;
+                            shard.edition = Some(edition);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, feed = %id.feed, partition, "the gazetteer of the last commit is gone, the newest is taken");
+                        }
+                    }
+                }
+                resolving.push(shard);
+            }
+        }
+        Ok((defining, resolving))
+    }
+}
+
+/// Starts workers and hears of their end.
+struct Crew {
+    shared: Shared,
+    stop: CancellationToken,
+    ended: mpsc::UnboundedSender<Result<(), Error>>,
+    started: Arc<AtomicUsize>,
+}
+
+impl Crew {
+    async fn start_with_gazetteer(self, shards: Vec<Shard>) -> Result<(), Error> {
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let mut editions = self.shared.editions.subscribe();
+        if editions.borrow().is_none() {
+            let folder = self.shared.editions.folder().path().display().to_string();
+            tracing::info!(
+                folder,
+                "feeds with addresses wait for a gazetteer: build one of the standard addresses"
+            );
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            there = editions.wait_for(Option::is_some) => if there.is_err() { return Ok(()) },
+        }
+        for shard in &shards {
+            self.shared.accounting.waits(&shard.id.feed, false);
+        }
+        self.shared.accounting.touch();
+        self.start("resolves", shards)
+    }
+
+    /// Divides the shards among threads: large feeds lie on several, as their partitions do.
+    fn start(&self, what: &str, shards: Vec<Shard>) -> Result<(), Error> {
+        let threads = self.shared.config.threads().clamp(1, shards.len().max(1));
+        let mut shares: Vec<Vec<Shard>> = (0..threads).map(|_| Vec::new()).collect();
+        for (index, shard) in shards.into_iter().enumerate() {
+            shares[index % threads].push(shard);
+        }
+        for share in shares.into_iter().filter(|share| !share.is_empty()) {
+            let number = self.started.fetch_add(1, Ordering::Relaxed);
+            let name = format!("normalise-{what}-{number}");
+            let worker = Worker::new(name.clone(), share, self.shared.clone(), self.stop.clone());
+            let ended = Ended { name: name.clone(), sender: self.ended.clone(), told: false };
+            let runtime = tokio::runtime::Handle::current();
+            std::thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || ended.tell(worker.run(&runtime)))
+                .map_err(|source| Error::Thread { name, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells how a worker ended, also where it panicked.
+struct Ended {
+    name: String,
+    sender: mpsc::UnboundedSender<Result<(), Error>>,
+    told: bool,
+}
+
+impl Ended {
+    fn tell(mut self, outcome: Result<(), Error>) {
+        if let Err(error) = &outcome {
+            events::failed(&self.name, error);
+        }
+        self.told = true;
+        // Nobody listens where the stage itself was dropped.
+        let _ = self.sender.send(outcome);
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if !self.told {
+            let _ = self.sender.send(Err(Error::Panicked { name: self.name.clone() }));
+        }
+    }
+}
+
+/// Notices what another process published. A builder in this process tells by itself.
+async fn watch_folder(shared: Shared, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(shared.config.gazetteer_check.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let editions = shared.editions.clone();
+        match tokio::task::spawn_blocking(move || editions.refresh()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the gazetteer in force stays as it was"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Asks for the ends of the raw partitions, so that the accounts can show what waits.
+async fn watch_lag(shared: Shared, partitions: Vec<(ShardId, TopicPartition)>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LAG_CHECK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        for (id, tp) in &partitions {
+            let marks = tokio::select! {
+                () = stop.cancelled() => return,
+                marks = shared.client.watermarks(tp) => marks,
+            };
+            match marks {
+                Ok(marks) => shared.accounting.end_is(id, marks.high),
+                Err(error) => {
+                    tracing::debug!(%error, %tp, "the end of a partition is not known");
+                    break;
+                }
+            }
+        }
+        shared.accounting.touch();
+    }
+}

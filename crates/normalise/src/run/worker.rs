@@ -1,0 +1,271 @@
+//! One thread with its share of the shards.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::watch};
+use tokio_util::sync::CancellationToken;
+use yibiao_records::Rejection;
+use yibiao_topics::{Batch, Message, Outgoing, Producer, Reader, message::header};
+
+use super::Shared;
+use crate::{
+    Error,
+    decode::{ORIGIN, RawRecord},
+    emit::Outlet,
+    events,
+    gazetteer::Edition,
+    resolve::Places,
+    shard::Shard,
+};
+
+/// Bytes of values at which a batch ends, whatever the number of its records.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// How long an idle worker waits before it looks around.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for the broker to acknowledge what was sent.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(super) struct Worker {
+    name: String,
+    shards: Vec<Shard>,
+    shared: Shared,
+    stop: CancellationToken,
+    editions: watch::Receiver<Option<Arc<Edition>>>,
+}
+
+impl Worker {
+    pub fn new(name: String, shards: Vec<Shard>, shared: Shared, stop: CancellationToken) -> Self {
+        let editions = shared.editions.subscribe();
+        Self { name, shards, shared, stop, editions }
+    }
+
+    /// Runs until the stop; a batch that is under way then is ended and committed.
+    pub fn run(mut self, runtime: &Handle) -> Result<(), Error> {
+        let _entered = runtime.enter();
+        let start = self.shards.iter().map(|shard| (shard.raw.clone(), shard.record.next)).collect();
+        let mut reader = self.shared.client.reader(&self.name, start)?;
+        let producer = self.shared.client.producer()?;
+        let mut outlet = ToBroker { producer, stop: self.stop.clone() };
+        let mut places = Places::new(self.shared.config.cache_addresses_max);
+        let mut parts: Vec<Vec<Message>> = self.shards.iter().map(|_| Vec::new()).collect();
+        while let Some(batch) = runtime.block_on(self.gather(&mut reader))? {
+            if batch.is_empty() {
+                continue;
+            }
+            self.take_editions()?;
+            let positions = batch.next_offsets();
+            self.divide(batch, &mut parts);
+            match self.judge(&mut parts, &mut places, &mut outlet, runtime) {
+                Err(Error::Interrupted) => return Ok(()),
+                other => other?,
+            }
+            reader.commit_for_display(&positions);
+        }
+        Ok(())
+    }
+
+    /// A batch: what comes within the configured time after the first record, up to the limits. None at the stop.
+    async fn gather(&self, reader: &mut Reader) -> Result<Option<Batch>, Error> {
+        let config = &self.shared.config;
+        let Some(mut batch) = self.next(reader, config.batch_records_max, IDLE).await? else {
+            return Ok(None);
+        };
+        if batch.is_empty() {
+            return Ok(Some(batch));
+        }
+        let first = Instant::now();
+        let mut bytes = value_bytes(&batch.messages);
+        while batch.len() < config.batch_records_max && bytes < BATCH_BYTES_MAX {
+            let Some(left) = config.batch_wait.checked_sub(first.elapsed()) else { break };
+            let room = config.batch_records_max - batch.len();
+            let Some(more) = self.next(reader, room, left).await? else { break };
+            bytes += value_bytes(&more.messages);
+            batch.messages.extend(more.messages);
+        }
+        Ok(Some(batch))
+    }
+
+    async fn next(
+        &self,
+        reader: &mut Reader,
+        records_max: usize,
+        wait: Duration,
+    ) -> Result<Option<Batch>, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(None),
+            batch = reader.next_batch(records_max, wait) => Ok(Some(batch?)),
+        }
+    }
+
+    /// Puts a newer gazetteer in force, shard by shard, and commits that before anything is sent under it: a restart
+    /// then repeats under the version that was in force. See `held_until`.
+    fn take_editions(&mut self) -> Result<(), Error> {
+        let Some(current) = self.editions.borrow_and_update().clone() else { return Ok(()) };
+        let mut commit = None;
+        for shard in &mut self.shards {
+            let in_force =
+                shard.edition.as_ref().is_some_and(|edition| edition.version() == current.version());
+            if in_force || !shard.source.needs_gazetteer() {
+                continue;
+            }
+            if shard.edition.is_some() && shard.record.next < shard.held_until {
+                continue;
+            }
+            let version = current.version();
+            tracing::info!(feed = %shard.id.feed, partition = shard.id.partition, version, next = %shard.record.next, "resolving by another gazetteer");
+            shard.record.gazetteer_version = Some(version.to_owned());
+            shard.edition = Some(current.clone());
+            commit.get_or_insert_with(|| self.shared.state.begin()).shard(&shard.id, &shard.record);
+        }
+        commit.map_or(Ok(()), |commit| commit.commit())
+    }
+
+    /// The batch's records by shard, each in its order.
+    fn divide(&self, batch: Batch, parts: &mut [Vec<Message>]) {
+        let mut last = 0;
+        for message in batch.messages {
+            let is = |shard: &Shard| {
+                shard.raw.partition == message.partition
+                    && (Arc::ptr_eq(&shard.raw.topic, &message.topic) || shard.raw.topic == message.topic)
+            };
+            if !is(&self.shards[last]) {
+                match self.shards.iter().position(is) {
+                    Some(index) => last = index,
+                    None => continue,
+                }
+            }
+            parts[last].push(message);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        parts: &mut [Vec<Message>],
+        places: &mut Places,
+        outlet: &mut ToBroker,
+        runtime: &Handle,
+    ) -> Result<(), Error> {
+        let state = &self.shared.state;
+        let mut shown = Vec::new();
+        for (index, (shard, messages)) in self.shards.iter_mut().zip(parts.iter()).enumerate() {
+            let Some(last) = messages.last() else { continue };
+            shown.push((index, shard.record.counts.clone(), last.timestamp_ms));
+            shard.begin(state, messages.iter().map(RawRecord::of))?;
+            for message in messages {
+                shard.take(&RawRecord::of(message), state, places, outlet)?;
+            }
+            shard.finish(outlet)?;
+        }
+        runtime.block_on(self.flush(&outlet.producer))?;
+        if self.shared.before_commit.as_ref().is_some_and(|hook| !hook()) {
+            return Err(Error::StoppedByTest);
+        }
+        let mut commit = state.begin();
+        for (index, ..) in &shown {
+            self.shards[*index].write(&mut commit)?;
+        }
+        commit.commit()?;
+        self.shared.accounting.committed(shown.iter().map(|(index, ..)| {
+            let shard = &self.shards[*index];
+            (&shard.id, &shard.record)
+        }));
+        for (index, before, newest_ms) in shown {
+            let shard = &self.shards[index];
+            events::committed(&shard.id.feed, &shard.record.counts.since(&before), newest_ms);
+        }
+        parts.iter_mut().for_each(Vec::clear);
+        Ok(())
+    }
+
+    /// Waits as long as the broker is away, but not for ever at a shutdown: what is not acknowledged then is repeated
+    /// at the next start.
+    async fn flush(&self, producer: &Producer) -> Result<(), Error> {
+        let given_up = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            flushed = producer.flush() => Ok(flushed?),
+            () = given_up => Err(Error::Interrupted),
+        }
+    }
+}
+
+fn value_bytes(messages: &[Message]) -> usize {
+    messages.iter().filter_map(Message::value).map(<[u8]>::len).sum()
+}
+
+/// Sends to the broker.
+struct ToBroker {
+    producer: Producer,
+    stop: CancellationToken,
+}
+
+/// How much of a record goes to quarantine that is too long to be sent with its rejection. All of it stays in the
+/// raw topic, at the position that the rejection names.
+const BEGINNING: usize = 64 << 10;
+
+impl ToBroker {
+    /// Waits for room as long as it takes.
+    fn send(&self, record: Outgoing<'_>) -> Result<(), Error> {
+        loop {
+            match self.producer.send(record) {
+                Err(yibiao_topics::Error::QueueFull { topic, .. }) => events::waits_for_broker(&topic),
+                sent => return Ok(sent?),
+            }
+            if self.stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+        }
+    }
+}
+
+impl Outlet for ToBroker {
+    fn frame(&mut self, topic: &str, partition: u32, header: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.send(Outgoing {
+            topic,
+            partition: Some(partition),
+            key: None,
+            value: Some(value),
+            headers: &[(header::FRAME, header)],
+            timestamp_ms: None,
+        })
+    }
+
+    fn quarantine(
+        &mut self,
+        topic: &str,
+        record: &RawRecord<'_>,
+        rejection: &Rejection,
+    ) -> Result<(), Error> {
+        let rejection = prost::Message::encode_to_vec(rejection);
+        let origin = record.origin.map(|origin| origin.to_string());
+        let mut headers: Vec<(&str, &[u8])> = vec![(header::REJECTION, &rejection)];
+        if let Some(provenance) = record.provenance {
+            headers.push((header::PROVENANCE, provenance));
+        }
+        if let Some(origin) = &origin {
+            headers.push((ORIGIN, origin.as_bytes()));
+        }
+        let mut outgoing = Outgoing {
+            topic,
+            partition: None,
+            key: record.key,
+            value: record.value,
+            headers: &headers,
+            timestamp_ms: Some(record.timestamp_ms),
+        };
+        match self.send(outgoing) {
+            Err(Error::Topics(yibiao_topics::Error::TooLarge { .. })) => {
+                outgoing.value = record.value.map(|value| &value[..value.len().min(BEGINNING)]);
+                outgoing.headers = &headers[..1];
+                self.send(outgoing)
+            }
+            sent => sent,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One raw partition of one feed: each of its records comes to exactly one outcome.
+//!
+//! ```text
+//!  RawRecord ─ same bytes as known? ──────────────────────────────────────────────► unchanged
+//!      │ decode ──────────────── Refusal ─────────────────────────────────────────► quarantined
+//!      │ locate (cache, gazetteer) ── Refusal ────────────────────────────────────► quarantined
+//!      └ diff with what is known ── same ─────────────────────────────────────────► unchanged
+//!                                └─ retract at the old place, assert at the new ──► accepted
+//! ```
+//!
+//! What was learnt in a batch is kept in an overlay until the batch is committed, so that two versions of one
+//! source record in one batch are taken in their order.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+use yibiao_contracts::{Contract, Decoded, Decoder};
+use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition};
+
+use crate::{
+    Error,
+    decode::{self, RawRecord, Refusal},
+    diff::{Claim, Decision, Known, Located, Said, Version, diff, is_same, is_superseded},
+    emit::{self, Frames, Origin, Outlet},
+    gazetteer::Edition,
+    resolve::Places,
+    source::PlaceSource,
+    state::{Commit, RecordKey, ShardId, ShardPrefix, ShardRecord, State},
+};
+
+/// Everything that one shard needs between two commits.
+pub struct Shard {
+    pub id: ShardId,
+    pub raw: TopicPartition,
+    pub source: PlaceSource,
+    /// As of the last record that was taken; as of the last commit between batches.
+    pub record: ShardRecord,
+    /// Under which addresses are resolved; None for feeds that do not need one, or while there is none.
+    pub edition: Option<Arc<Edition>>,
+    /// What may have been sent before a crash, under the edition that the state names, ends here: no other edition
+    /// is taken before.
+    pub held_until: NextOffset,
+    prefix: ShardPrefix,
+    quarantine_topic: String,
+    kind: Arc<str>,
+    kinds: Arc<FactKinds>,
+    contract_version: String,
+    decoder: Decoder,
+    frames: Frames,
+    header: FrameHeader,
+    known: HashMap<RecordKey, Known>,
+    /// Which of `known` were learnt in this batch.
+    learnt: Vec<RecordKey>,
+    keys: Vec<RecordKey>,
+}
+
+/// The limits of a shard's frames.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameLimits {
+    pub std_partitions: u32,
+    pub facts_max: usize,
+}
+
+impl Shard {
+    pub fn new(
+        contract: &Contract,
+        source: PlaceSource,
+        kinds: &Arc<FactKinds>,
+        partition: i32,
+        record: ShardRecord,
+        limits: FrameLimits,
+    ) -> Result<Self, Error> {
+        let id = ShardId { feed: contract.feed.clone(), partition };
+        let topic = contract.feed.raw_topic();
+        let header = FrameHeader {
+            kind: String::new(),
+            feed: id.feed.to_string(),
+            raw_topic: topic.clone(),
+            raw_partition: partition,
+            contract_version: contract.version.clone(),
+            ..FrameHeader::default()
+        };
+        Ok(Self {
+            prefix: ShardPrefix::new(&id),
+            raw: TopicPartition::new(topic, partition),
+            quarantine_topic: id.feed.quarantine_topic(),
+            id,
+            source,
+            record,
+            edition: None,
+            held_until: NextOffset::START,
+            kind: contract.fact.kind.as_str().into(),
+            kinds: kinds.clone(),
+            contract_version: contract.version.clone(),
+            decoder: contract.decoder(kinds)?,
+            frames: Frames::new(limits.std_partitions, limits.facts_max),
+            header,
+            known: HashMap::new(),
+            learnt: Vec::new(),
+            keys: Vec::new(),
+        })
+    }
+
+    /// Begins a batch: reads at once, in key order, what is known of its records.
+    pub fn begin<'a>(
+        &mut self,
+        state: &State,
+        records: impl Iterator<Item = RawRecord<'a>>,
+    ) -> Result<(), Error> {
+        self.known.clear();
+        self.learnt.clear();
+        self.keys.clear();
+        for record in records {
+            if let Some(key) = record.key.and_then(|key| std::str::from_utf8(key).ok()) {
+                self.keys.push(RecordKey::new(self.prefix, FactId::derive(&self.id.feed, key, 0)));
+            }
+        }
+        state.known(&mut self.keys, &mut self.known)?;
+        self.record.contract_version = Some(self.contract_version.clone());
+        let gazetteer = self.edition.as_ref().map(|edition| edition.version().to_owned());
+        self.header.gazetteer_version = gazetteer.clone().unwrap_or_default();
+        self.record.gazetteer_version = gazetteer;
+        self.frames.begin(self.header.clone());
+        Ok(())
+    }
+
+    /// Takes one record of the batch, in the order of offsets.
+    pub fn take(
+        &mut self,
+        record: &RawRecord<'_>,
+        state: &State,
+        places: &mut Places,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Error> {
+        self.record.counts.received += 1;
+        self.record.next = NextOffset::after(record.offset);
+        match self.judge(record, state, places)? {
+            Outcome::Unchanged => self.record.counts.unchanged += 1,
+            Outcome::Refused(refusal) => {
+                let rejection = emit::rejection(&self.header, record, &refusal);
+                outlet.quarantine(&self.quarantine_topic, record, &rejection)?;
+                self.record.counts.quarantine(refusal.reason);
+            }
+            Outcome::Decided { key, source_key, fact, decision } => match *decision {
+                Decision::Unchanged { refreshed } => {
+                    self.record.counts.unchanged += 1;
+                    if let Some(known) = refreshed {
+                        self.learn(key, known);
+                    }
+                }
+                Decision::Changed { retract, assert, known } => {
+                    let origin = Origin {
+                        fact,
+                        source_key: &source_key,
+                        offset: record.offset,
+                        recorded_at_ms: record.timestamp_ms,
+                    };
+                    let mut index = 0;
+                    if let Some(retraction) = retract {
+                        self.frames.retract(&retraction, origin, index, &self.kinds, outlet)?;
+                        self.record.counts.retracted += 1;
+                        index += 1;
+                    }
+                    if let Some(claim) = assert {
+                        self.frames.assert(&self.kind, claim, origin, index, &self.kinds, outlet)?;
+                        self.record.counts.asserted += 1;
+                    }
+                    self.record.counts.accepted += 1;
+                    self.learn(key, known);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Sends what is left in open frames.
+    pub fn finish(&mut self, outlet: &mut impl Outlet) -> Result<(), Error> {
+        self.frames.finish(outlet)
+    }
+
+    /// Adds the batch to the commit, after everything that it sent was acknowledged.
+    pub fn write(&mut self, commit: &mut Commit) -> Result<(), Error> {
+        let counts = &self.record.counts;
+        if !counts.balances() {
+            return Err(Error::Unbalanced {
+                feed: self.id.feed.to_string(),
+                received: counts.received,
+                accepted: counts.accepted,
+                quarantined: counts.quarantined,
+                unchanged: counts.unchanged,
+            });
+        }
+        self.learnt.sort_unstable();
+        self.learnt.dedup();
+        for key in &self.learnt {
+            commit.record(*key, &self.known[key]);
+        }
+        commit.shard(&self.id, &self.record);
+        Ok(())
+    }
+
+    fn learn(&mut self, key: RecordKey, known: Known) {
+        self.known.insert(key, known);
+        self.learnt.push(key);
+    }
+
+    fn judge(
+        &mut self,
+        record: &RawRecord<'_>,
+        state: &State,
+        places: &mut Places,
+    ) -> Result<Outcome, Error> {
+        let gazetteer = self.edition.as_ref().map_or(0, |edition| edition.short());
+        let content = content_hash(record, &self.contract_version);
+        let kind = self.kind.clone();
+        let version = Version { content, gazetteer, origin: record.first_offset(), kind: &kind };
+        let told = record.key.and_then(|key| std::str::from_utf8(key).ok());
+        let mut fact = FactId::derive(&self.id.feed, told.unwrap_or_default(), 0);
+        let mut key = RecordKey::new(self.prefix, fact);
+        if let Some(known) = told.and_then(|_| self.known.get(&key))
+            && (record.origin.is_some() && is_superseded(known, version) || is_same(known, version))
+        {
+            return Ok(Outcome::Unchanged);
+        }
+
+        let Some(value) = record.value else {
+            let Some(source_key) = told else {
+                let detail = "墓碑记录没有主键 (a tombstone without a key)";
+                return Ok(Outcome::Refused(Refusal::new(yibiao_records::Reason::MissingKey, None, detail)));
+            };
+            let said = Said::Ended { at_ms: record.timestamp_ms };
+            let decision = diff(self.known.get(&key), said, version);
+            let (source_key, decision) = (source_key.to_owned(), Box::new(decision));
+            return Ok(Outcome::Decided { key, source_key, fact, decision });
+        };
+        let decoded = match decode::decode(&mut self.decoder, record, value) {
+            Ok(decoded) => decoded,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
+        };
+        if told != Some(decoded.source_key.as_str()) {
+            // The topic was not written by our connectors. The contract's key counts.
+            fact = FactId::derive(&self.id.feed, &decoded.source_key, 0);
+            key = RecordKey::new(self.prefix, fact);
+            if let Entry::Vacant(_) = self.known.entry(key) {
+                state.known(&mut vec![key], &mut self.known)?;
+            }
+            if record.origin.is_some()
+                && self.known.get(&key).is_some_and(|known| is_superseded(known, version))
+            {
+                return Ok(Outcome::Unchanged);
+            }
+        }
+        let (said, source_key) = if decoded.withdrawn {
+            (Said::Ended { at_ms: decoded.valid_from_ms }, decoded.source_key)
+        } else {
+            let located = match self.locate(&decoded, places) {
+                Ok(located) => located,
+                Err(refusal) => return Ok(Outcome::Refused(refusal)),
+            };
+            let Decoded { source_key, valid_from_ms, valid_to_ms, payload, .. } = decoded;
+            (Said::Holds(Claim { located, valid_from_ms, valid_to_ms, payload }), source_key)
+        };
+        let decision = diff(self.known.get(&key), said, version);
+        Ok(Outcome::Decided { key, source_key, fact, decision: Box::new(decision) })
+    }
+
+    fn locate(&self, decoded: &Decoded, places: &mut Places) -> Result<Located, Refusal> {
+        match &self.source {
+            PlaceSource::Defines(defines) => defines.locate(decoded),
+            PlaceSource::Names(names) => names.locate(decoded),
+            PlaceSource::Resolves(resolves) => {
+                let edition =
+                    self.edition.as_ref().expect("invariant: a feed that resolves waits for a gazetteer");
+                places.locate(edition, resolves, decoded)
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Unchanged,
+    Refused(Refusal),
+    Decided { key: RecordKey, source_key: String, fact: FactId, decision: Box<Decision> },
+}
+
+/// Of the bytes and of what gives them their meaning: the header row and the contract.
+fn content_hash(record: &RawRecord<'_>, contract_version: &str) -> u128 {
+    let mut hash = Xxh3::new();
+    let provenance = record.provenance.map(decode::ProvenanceView::scan).unwrap_or_default();
+    hash.update(contract_version.as_bytes());
+    hash.update(&[0x1f, u8::from(record.value.is_some())]);
+    let columns = provenance.columns.unwrap_or_default();
+    hash.update(&(columns.len() as u64).to_le_bytes());
+    hash.update(columns);
+    hash.update(record.value.unwrap_or_default());
+    hash.digest128()
+}
