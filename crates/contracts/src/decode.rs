@@ -14,7 +14,7 @@ use crate::{
     Error,
     contract::{ColumnSource, Contract, Dialect, Field, Form, Ingest, Otherwise, Unknown},
     convert::{Typed, convert},
-    door::is_note,
+    door::note_reason,
     key,
     row::{
         Cell, Names, csv, encoding,
@@ -149,12 +149,8 @@ impl Decoder {
                 ),
             ));
         }
-        if is_note(value) {
-            return Err(Reject::new(
-                Reason::Withheld,
-                None,
-                "its content was not kept; the note in its place has its length and hash".into(),
-            ));
+        if let Some(reject) = note_reason(value) {
+            return Err(reject);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let result = match &self.ingest.form {

@@ -14,8 +14,10 @@ use std::borrow::Cow;
 
 use prost_reflect::MessageDescriptor;
 use xxhash_rust::xxh3::xxh3_128;
+use yibiao_records::Reason;
 
 use crate::{
+    Reject,
     contract::{Contract, Dialect, Field, Form, Ingest},
     key,
     privacy::suspicion,
@@ -356,7 +358,14 @@ fn note_hash(value: &[u8]) -> Option<String> {
     known.then_some(found.hash)
 }
 
-/// Whether these bytes are a door's note in place of a record.
-pub(crate) fn is_note(value: &[u8]) -> bool {
-    note_hash(value).is_some()
+/// Why the record in whose place these bytes stand was withheld; None where they are no note.
+pub(crate) fn note_reason(value: &[u8]) -> Option<Reject> {
+    note_hash(value)?;
+    let too_large = value.starts_with(b"{\"withheld\":\"too_large\"");
+    let reason = if too_large { Reason::TooLarge } else { Reason::Withheld };
+    Some(Reject::new(
+        reason,
+        None,
+        "its content was not kept; the note in its place has its length and hash".into(),
+    ))
 }

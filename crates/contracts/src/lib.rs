@@ -13,11 +13,12 @@
 //! In reading order: [`contract`] what is agreed; [`load`] and `read` from YAML, `odcs` against the standard's own
 //! schema, [`problem`] what is wrong; [`privacy`] names that look personal; [`door`] and [`pseudonym`] at the
 //! connector; `row` bytes to cells, `convert`, [`text`], [`number`] and [`date`] cells to values, [`decode`] values
-//! to what a record says.
+//! to what a record says; [`sample`] a feed's unit test; [`diff`] what changes between two versions.
 
 pub mod contract;
 pub mod date;
 pub mod decode;
+pub mod diff;
 pub mod door;
 pub mod error;
 pub mod key;
@@ -26,6 +27,7 @@ pub mod number;
 pub mod privacy;
 pub mod problem;
 pub mod pseudonym;
+pub mod sample;
 pub mod text;
 
 mod convert;
@@ -36,8 +38,10 @@ mod yaml;
 
 pub use contract::{Contract, Encoding, Field, Form, Ingest, PlaceMapping};
 pub use decode::{Decoded, Decoder, Reject};
+pub use diff::{Change, diff};
 pub use door::{Admitted, Door};
 pub use error::Error;
 pub use load::{Contracts, load_dir, load_dir_on, load_fact_kinds, load_file, load_file_on};
 pub use problem::{Problem, Problems};
 pub use pseudonym::PseudonymKeys;
+pub use sample::{SampleReport, try_files, try_sample};
