@@ -91,7 +91,12 @@ impl Client {
 
     /// Where connectors resume.
     pub fn cursors(&self) -> Result<Cursors, Error> {
-        Cursors::new(self)
+        Ok(self.cursors_through(&self.producer()?))
+    }
+
+    /// Where connectors resume, saved through a producer that is there already.
+    pub fn cursors_through(&self, producer: &Producer) -> Cursors {
+        Cursors::new(self, producer.clone())
     }
 
     /// Creates what is missing and compares the rest. Differences that would give wrong results are an error, all

@@ -36,8 +36,8 @@ struct Known {
 }
 
 impl Cursors {
-    pub(crate) fn new(client: &Client) -> Result<Self, Error> {
-        Ok(Self { client: client.clone(), producer: client.producer()?, known: Default::default() })
+    pub(crate) fn new(client: &Client, producer: Producer) -> Self {
+        Self { client: client.clone(), producer, known: Default::default() }
     }
 
     /// The cursor that was saved last, by whichever process.

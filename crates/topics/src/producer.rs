@@ -284,6 +284,11 @@ impl Producer {
         self.shared.health.is_away()
     }
 
+    /// True after a record was refused for good: this producer sends nothing more.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.flight().failure.is_some()
+    }
+
     /// The longest record that can be sent, in bytes.
     pub fn max_record_bytes(&self) -> usize {
         self.shared.max_record_bytes

@@ -1,0 +1,104 @@
+//! Files: CSV, JSON lines and workbooks, in a folder of ordered files or alone.
+//!
+//! [`folder`] which files there are and in which order; [`mark`] how far each was read, and whether it is still the
+//! same file; [`split`] bytes to records; [`text`] one CSV or JSON-lines file; [`xlsx`] one workbook.
+
+pub mod folder;
+pub mod mark;
+pub mod split;
+pub mod text;
+pub mod xlsx;
+
+use std::path::PathBuf;
+
+use yibiao_contracts::{Contract, Form};
+
+use crate::{Error, FileSource, Mode, State, intake::Intake};
+use folder::{Entry, Suffixes};
+use mark::{FileCursor, Todo};
+
+/// Reads what is there, and in [`Mode::Follow`] looks for more at the source's pace.
+pub async fn pull(
+    intake: &mut Intake,
+    contract: &Contract,
+    source: &FileSource,
+    mode: Mode,
+) -> Result<(), Error> {
+    let suffixes = match &contract.ingest.form {
+        Form::Csv(_) => Suffixes(&["csv", "txt", "tsv"]),
+        Form::Json => Suffixes(&["jsonl", "ndjson", "json"]),
+        Form::Xlsx(_) => Suffixes(&["xlsx", "xlsm"]),
+        Form::Protobuf(_) => {
+            let feed = contract.feed.to_string();
+            return Err(Error::Form { feed, connector: "file", form: "protobuf messages" });
+        }
+    };
+    let mut cursor: FileCursor = intake.resume().await?.unwrap_or_default();
+    loop {
+        let entries = list(source.path.clone(), suffixes).await?;
+        intake.source_answers();
+        for (index, entry) in entries.iter().enumerate() {
+            let is_last = index + 1 == entries.len();
+            show(intake, &cursor, &entries);
+            read_entry(intake, contract, source, mode, &mut cursor, entry, is_last).await?;
+            if intake.is_stopping() {
+                break;
+            }
+        }
+        show(intake, &cursor, &entries);
+        if cursor.unsaved {
+            intake.save(&cursor).await?;
+            cursor.unsaved = false;
+        }
+        if mode == Mode::Once || intake.is_stopping() {
+            return Ok(());
+        }
+        intake.progress().set(State::Waiting);
+        intake.pause(source.pace.poll).await?;
+    }
+}
+
+async fn read_entry(
+    intake: &mut Intake,
+    contract: &Contract,
+    source: &FileSource,
+    mode: Mode,
+    cursor: &mut FileCursor,
+    entry: &Entry,
+    is_last: bool,
+) -> Result<(), Error> {
+    let todo = cursor.todo(entry).await?;
+    let from = match todo {
+        Todo::Nothing => return Ok(()),
+        Todo::Continue(mark) => mark,
+        Todo::Anew { replaced } => {
+            if replaced {
+                tracing::warn!(feed = %intake.feed, file = entry.name, "a file that was read has been replaced, reading it again");
+            }
+            mark::Mark::default()
+        }
+    };
+    intake.progress().set(State::Reading(entry.name.clone()));
+    match &contract.ingest.form {
+        Form::Xlsx(sheet) => {
+            let end = text::End { waits: mode == Mode::Follow, settle: source.settle };
+            xlsx::read(intake, sheet, entry, end, cursor).await
+        }
+        form => {
+            let end = text::End { waits: mode == Mode::Follow && is_last, settle: source.settle };
+            text::read(intake, form, entry, from, end, cursor).await
+        }
+    }
+}
+
+async fn list(path: PathBuf, suffixes: Suffixes) -> Result<Vec<Entry>, Error> {
+    tokio::task::spawn_blocking(move || folder::list(&path, suffixes))
+        .await
+        .map_err(|_| Error::Panicked { doing: "listing files".into() })?
+}
+
+fn show(intake: &Intake, cursor: &FileCursor, entries: &[Entry]) {
+    let total = entries.iter().map(|entry| entry.size).sum();
+    let read = entries.iter().map(|entry| cursor.read_of(entry)).sum();
+    intake.progress().read_so_far(read, total);
+}

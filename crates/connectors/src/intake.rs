@@ -1,0 +1,278 @@
+//! What every connector does with a record: through the contract's door, to the raw topic, with its provenance;
+//! and where to resume, saved after the acknowledgement.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant, SystemTime},
+};
+
+use prost::Message as _;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
+use yibiao_contracts::{Contract, Door};
+use yibiao_records::{FeedId, Provenance};
+use yibiao_topics::{Client, Cursors, Outgoing, Producer, message::header};
+
+use crate::{Error, Progress, State, Summary};
+
+/// Records between two looks at the producer's queue.
+const RUN: u64 = 256;
+/// A cursor is saved after this many records or this time, whichever comes first.
+const SAVE_RECORDS: u64 = 50_000;
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// What a record may need beside its value: key, header row, provenance.
+const BESIDE: usize = 64 << 10;
+/// How long a stopping connector waits for the broker before it leaves the last records to be sent again.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// One record as it was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    pub value: &'a [u8],
+    /// The header row of a CSV file.
+    pub columns: Option<&'a [u8]>,
+    /// File, table, URL or topic; without secrets.
+    pub source: &'a str,
+    /// Row, item or offset, from 1.
+    pub position: u64,
+    /// The record was longer; `value` is its beginning, longer than the limit by at least a byte.
+    pub truncated: bool,
+}
+
+/// Takes one feed's records in.
+pub struct Intake {
+    pub feed: FeedId,
+    topic: String,
+    door: Door,
+    producer: Producer,
+    cursors: Cursors,
+    shutdown: CancellationToken,
+    progress: Progress,
+    identity: String,
+    pub summary: Summary,
+    record_bytes_max: usize,
+    unacknowledged: u64,
+    saved_at: Instant,
+    provenance: Vec<u8>,
+    labels: [(&'static str, String); 2],
+    away: bool,
+}
+
+/// A cursor on its topic, with what it belongs to.
+#[derive(Serialize, serde::Deserialize)]
+struct Saved<C> {
+    source: String,
+    at: C,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        contract: &Contract,
+        identity: String,
+        client: &Client,
+        shutdown: &CancellationToken,
+        progress: &Progress,
+    ) -> Result<Self, Error> {
+        let producer = client.producer()?;
+        let record_bytes_max =
+            contract.ingest.max_record_bytes.min(producer.max_record_bytes().saturating_sub(BESIDE));
+        Ok(Self {
+            topic: contract.feed.raw_topic(),
+            door: contract.door(),
+            cursors: client.cursors_through(&producer),
+            producer,
+            shutdown: shutdown.clone(),
+            progress: progress.clone(),
+            identity,
+            summary: Summary::default(),
+            record_bytes_max,
+            unacknowledged: 0,
+            saved_at: Instant::now(),
+            provenance: Vec::new(),
+            labels: [("stage", "connectors".to_owned()), ("feed", contract.feed.to_string())],
+            feed: contract.feed.clone(),
+            away: false,
+        })
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.producer.is_poisoned()
+    }
+
+    /// The same with another producer. What was not acknowledged is sent again from the last saved cursor.
+    pub(crate) fn renewed(self, contract: &Contract, client: &Client) -> Result<Self, Error> {
+        let fresh = Self::new(contract, self.identity, client, &self.shutdown, &self.progress)?;
+        Ok(Self { summary: self.summary, away: self.away, ..fresh })
+    }
+
+    /// The longest record that passes whole, in bytes.
+    pub fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max
+    }
+
+    /// Sends one record. Waits while the queue is full.
+    pub async fn admit(&mut self, found: Found<'_>) -> Result<(), Error> {
+        if self.unacknowledged.is_multiple_of(RUN) {
+            let producer = self.producer.clone();
+            self.unless_stopped(async move { Ok(producer.ready().await?) }).await?;
+        }
+        // One byte over the limit tells the decoder that the record was too large.
+        let over = found.value.len() > self.record_bytes_max;
+        let value = if over { &found.value[..self.record_bytes_max + 1] } else { found.value };
+        let truncated = found.truncated || over;
+        metrics::counter!("yibiao_received_records_total", &self.labels).increment(1);
+
+        let admitted = self.door.admit(value, found.columns);
+        let provenance = Provenance {
+            feed: self.feed.to_string(),
+            source: found.source.to_owned(),
+            position: found.position,
+            fetched_at_ms: now_ms(),
+            columns: admitted.columns.as_deref().unwrap_or_default().to_vec(),
+            truncated,
+            withheld: admitted.withheld,
+        };
+        self.provenance.clear();
+        provenance.encode(&mut self.provenance).expect("invariant: a vector has room");
+        self.producer.send(Outgoing {
+            topic: &self.topic,
+            key: Some(&admitted.key),
+            value: Some(&admitted.value),
+            headers: &[(header::PROVENANCE, &self.provenance)],
+            timestamp_ms: Some(provenance.fetched_at_ms),
+            ..Default::default()
+        })?;
+        self.unacknowledged += 1;
+        self.summary.records += 1;
+        self.summary.bytes += admitted.value.len() as u64;
+        self.summary.truncated += u64::from(truncated);
+        self.summary.withheld += u64::from(admitted.withheld);
+        self.progress.add(admitted.value.len());
+        Ok(())
+    }
+
+    /// What the source gave and is no record, or can never be read: counted by reason.
+    pub fn dropped(&mut self, reason: &'static str, records: u64) {
+        self.summary.dropped += records;
+        metrics::counter!(
+            "yibiao_dropped_records_total",
+            "stage" => "connectors", "feed" => self.feed.to_string(), "reason" => reason
+        )
+        .increment(records);
+    }
+
+    /// How old the newest record was when it was read (ms since the epoch, by the source's own time).
+    pub fn event_time(&self, event_ms: i64) {
+        metrics::gauge!("yibiao_event_lag_seconds", &self.labels).set((now_ms() - event_ms) as f64 / 1000.0);
+    }
+
+    /// True when enough was sent, or enough time has passed, that saving is worth its wait.
+    pub fn save_is_due(&self) -> bool {
+        self.unacknowledged >= SAVE_RECORDS
+            || (self.unacknowledged > 0 && self.saved_at.elapsed() >= SAVE_EVERY)
+    }
+
+    /// Waits until everything is acknowledged, then saves where to resume.
+    pub async fn save(&mut self, cursor: &impl Serialize) -> Result<(), Error> {
+        let saved = Saved { source: self.identity.clone(), at: cursor };
+        let bytes = serde_json::to_vec(&saved).expect("invariant: cursors are plain data");
+        let producer = self.producer.clone();
+        let flush = async move { producer.flush().await.map_err(Error::from) };
+        if self.shutdown.is_cancelled() {
+            // The last cursor: the broker gets a moment, and what is not saved is sent again at the next start.
+            let saving = async {
+                flush.await?;
+                self.cursors.save(&self.feed, &bytes).await.map_err(Error::from)
+            };
+            tokio::time::timeout(STOP_WITHIN, saving).await.map_err(|_| Error::Stopped)??;
+        } else {
+            self.unless_stopped(flush).await?;
+            self.unless_stopped(async { Ok(self.cursors.save(&self.feed, &bytes).await?) }).await?;
+        }
+        metrics::counter!("yibiao_sent_records_total", &self.labels).increment(self.unacknowledged);
+        self.unacknowledged = 0;
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+
+    /// Where to resume. A cursor of another source, or of an older form, is not used.
+    pub async fn resume<C: DeserializeOwned>(&self) -> Result<Option<C>, Error> {
+        let Some(bytes) = self.unless_stopped(async { Ok(self.cursors.load(&self.feed).await?) }).await?
+        else {
+            return Ok(None);
+        };
+        match serde_json::from_slice::<Saved<serde_json::Value>>(&bytes) {
+            Ok(saved) if saved.source == self.identity => match serde_json::from_value(saved.at) {
+                Ok(cursor) => return Ok(Some(cursor)),
+                Err(error) => {
+                    tracing::warn!(feed = %self.feed, %error, "the saved cursor cannot be read, starting from the beginning");
+                }
+            },
+            Ok(saved) => {
+                tracing::warn!(feed = %self.feed, before = saved.source, now = self.identity, "the source has changed, starting from its beginning");
+            }
+            Err(error) => {
+                tracing::warn!(feed = %self.feed, %error, "the saved cursor cannot be read, starting from the beginning");
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
+    /// Runs something that may take long; [`Error::Stopped`] as soon as the connector is asked to stop.
+    pub async fn unless_stopped<T>(&self, act: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Err(Error::Stopped),
+            done = act => done,
+        }
+    }
+
+    /// The pause between two looks at a source that cannot wake us.
+    pub async fn pause(&self, time: Duration) -> Result<(), Error> {
+        self.unless_stopped(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Says once that the source is away.
+    pub fn source_away(&mut self, error: &Error) {
+        if !self.away {
+            self.away = true;
+            tracing::warn!(feed = %self.feed, %error, "the source is away, trying again until it is back");
+            metrics::gauge!("yibiao_source_away", "feed" => self.feed.to_string()).set(1.0);
+        }
+        metrics::counter!(
+            "yibiao_errors_total",
+            "stage" => "connectors", "feed" => self.feed.to_string(), "code" => error.fault().code()
+        )
+        .increment(1);
+        self.progress.set(State::Away(error.to_string()));
+    }
+
+    /// Says once that the source is back.
+    pub fn source_answers(&mut self) {
+        if self.away {
+            self.away = false;
+            tracing::info!(feed = %self.feed, "the source is back");
+            metrics::gauge!("yibiao_source_away", "feed" => self.feed.to_string()).set(0.0);
+        }
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.away
+    }
+}
+
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64)
+}
