@@ -57,7 +57,7 @@ pub struct Scratch {
 
 const CANDIDATES_MAX: usize = 5;
 /// A rival this close makes an answer ambiguous.
-const MARGIN: f32 = 0.03;
+const MARGIN: f32 = 0.035;
 
 impl Resolver {
     pub fn new(gazetteer: Arc<Gazetteer>) -> Self {
@@ -158,18 +158,18 @@ impl Resolver {
 
     /// Picks the compound, or says why none can be picked.
     fn decide(&self, s: &mut Scratch) -> Answer {
-        let Some(&best) = s.evidence.first().filter(|e| enough(e)) else {
+        let Some(&best) = s.evidence.iter().find(|e| enough(e)) else {
             return self.abstain(Reason::NotFound, s);
         };
-        let rivals = s.evidence[1..].iter().filter(|e| enough(e) && best.score - e.score < MARGIN).count();
-        if rivals == 0 {
+        let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;
+        if s.evidence.iter().filter(|e| close(e)).count() == 1 {
             return self.answer(best, 1.0, s);
         }
         // Namesakes: the one that has such a door, if only one has.
         let mut with_door = None;
-        for i in 0..=rivals {
+        for i in 0..s.evidence.len() {
             let e = s.evidence[i];
-            if !enough(&e) {
+            if !close(&e) {
                 continue;
             }
             self.read_doors(e, s);
@@ -267,9 +267,12 @@ impl Resolver {
 
 /// Is this enough to answer at all?
 fn enough(e: &Evidence) -> bool {
+    if e.other_name {
+        return false;
+    }
     let confirmed = e.street >= StreetEvidence::Road;
     match e.name {
-        NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 4,
+        NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 3,
         NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
         NameEvidence::Typo => confirmed && e.area > AreaEvidence::OtherCounty,
         NameEvidence::Mentioned | NameEvidence::None => {

@@ -65,8 +65,26 @@ pub fn chinese_number(run: &[char]) -> Option<u32> {
     Some(total + pending.unwrap_or(0))
 }
 
+/// One settled number may make another (O0一0: a dash parts the run, then its O is a zero); three passes are
+/// more than any text was seen to need.
+const PASSES_MAX: usize = 6;
+
 /// Moves the staged characters over, numbers settled.
 pub(super) fn settle(out: &mut Folded) {
+    for _ in 0..PASSES_MAX {
+        if !pass(out) {
+            return;
+        }
+        out.staged.clear();
+        out.staged.extend(out.chars.iter().zip(&out.from).zip(&out.to).map(|((&c, &from), &to)| (c, from, to)));
+        (out.chars.clear(), out.from.clear(), out.to.clear());
+    }
+    pass(out);
+}
+
+/// True where a number was changed.
+fn pass(out: &mut Folded) -> bool {
+    let mut changed = false;
     let mut staged = std::mem::take(&mut out.staged);
     let in_run = |c: char| c.is_ascii_digit() || c == 'o' || is_numeral(c);
     let mut at = 0;
@@ -80,13 +98,15 @@ pub(super) fn settle(out: &mut Folded) {
         let end = staged[at..].iter().position(|s| !in_run(s.0)).map_or(staged.len(), |n| at + n);
         let before = at.checked_sub(1).map(|i| staged[i].0);
         let after = staged.get(end).map(|s| s.0);
-        run(&mut staged[at..end], before, after, out);
+        changed |= run(&mut staged[at..end], before, after, out);
         at = end;
     }
     out.staged = staged;
+    changed
 }
 
-fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, out: &mut Folded) {
+fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, out: &mut Folded) -> bool {
+    let mut changed = false;
     let has_ascii_digit = run.iter().any(|s| s.0.is_ascii_digit());
     let has_numeral = run.iter().any(|s| is_numeral(s.0));
     let beside_letter = [before, after].into_iter().flatten().any(|c| c.is_ascii_lowercase());
@@ -97,6 +117,7 @@ fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, 
         for (i, s) in run.iter_mut().enumerate() {
             if s.0 == 'o' && (has_ascii_digit || (i > 0 && i < last)) {
                 s.0 = zero;
+                changed = true;
             }
         }
     }
@@ -104,6 +125,7 @@ fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, 
     for i in 1..run.len().max(1) - 1 {
         if run[i].0 == '一' && run[i - 1].0.is_ascii_digit() && run[i + 1].0.is_ascii_digit() {
             run[i].0 = '-';
+            changed = true;
         }
     }
     if !has_ascii_digit && counted(run, before, after) {
@@ -117,12 +139,13 @@ fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, 
             for &d in decimal(n, &mut digits) {
                 out.push(char::from(d), from, to);
             }
-            return;
+            return true;
         }
     }
     for &(c, from, to) in run.iter() {
         out.push(c, from, to);
     }
+    changed
 }
 
 /// Does this run count something: a counter follows, or it ends an address after a counter (二单元四零二).

@@ -345,7 +345,9 @@ fn canonical(divisions: &Divisions, compounds: &[Compound], tree: &Tree) -> Vec<
         let mut ranked = group;
         ranked.sort_by_key(|&i| {
             let c = &compounds[i as usize];
-            (!has_children[i as usize], c.implied, coarse(c), std::cmp::Reverse(c.surfaces), c.place)
+            // Of equals the one whose name is written in standard characters.
+            let variant = crate::fold::folded(&c.name) != c.name.to_lowercase();
+            (!has_children[i as usize], c.implied, coarse(c), variant, std::cmp::Reverse(c.surfaces), c.place)
         });
         for (n, &worse) in ranked.iter().enumerate() {
             let (w, children) = (&compounds[worse as usize], has_children[worse as usize]);

@@ -164,7 +164,10 @@ impl Area {
         let level = divisions.get(id).level;
         let clear = match naming {
             Naming::Full | Naming::Former => level <= Level::County,
-            Naming::Short => level <= Level::City && parted,
+            // 天宁-望月-: behind a county it is a quarter's name; 南京附近-湖州- is another city.
+            Naming::Short => {
+                level <= Level::City && parted && !self.mentions.iter().any(|m| m.level >= Level::County)
+            }
             _ => false,
         };
         if !clear {

@@ -58,6 +58,8 @@ pub(crate) struct Evidence {
     pub name_length: usize,
     /// Where its own words end in the folded text: the door follows.
     pub tail: usize,
+    /// The record gives a name, and it is not this one's.
+    pub other_name: bool,
     pub score: f32,
 }
 
@@ -103,7 +105,7 @@ impl Resolver {
             let text = &key.chars[at..];
             let mut best: Option<(u32, usize)> = None;
             lexicon.prefixes(text, |name, length| {
-                if bounded(&key.chars, at, at + length) {
+                if bounded(&key.chars, at, at + length) && unbroken(s.folded.chars(), key, at, at + length) {
                     best = Some((name, length));
                 }
             });
@@ -174,7 +176,11 @@ impl Resolver {
         let spots = std::mem::take(&mut s.spots);
         for spot in &spots {
             let strength = strength(s, spot);
+            let numbered = numbered(s, spot);
             for (compound, how) in self.gazetteer.meanings(spot.name).filter(|m| m.1 != via::ROAD) {
+                // 望月营12号, where 望月营 has no buildings: a number of the lane, not a house of the compound.
+                let lane = numbered && self.gazetteer.children(compound).is_empty();
+                let strength = if lane { strength.min(NameEvidence::Mentioned) } else { strength };
                 s.note(compound, |e| {
                     if strength > e.name {
                         (e.name, e.via, e.name_length) = (strength, how, spot.length);
@@ -240,7 +246,9 @@ impl Resolver {
     fn by_text(&self, s: &mut Scratch) {
         let start = s.key.at_folded(s.sketch.area.end);
         let text = &s.key.chars[start.min(s.key.chars.len())..];
-        if text.len() < 4 {
+        // A bare road is nobody's address.
+        let bare_road = s.sketch.streets.iter().any(|t| t.is_road && t.number.is_none() && s.key.at_folded(t.start) <= start && t.end == s.folded.chars().len());
+        if text.len() < 4 || bare_road {
             return;
         }
         let hash = KeyHash::new(About::Text).chars(text).finish();
@@ -309,6 +317,14 @@ impl Resolver {
     fn weigh(&self, s: &mut Scratch) {
         for e in &mut s.evidence {
             e.area = self.area_evidence(e.compound, &s.sketch.area.context);
+        }
+        // A compound's name given apart from the address decides which compound it is. Names of shops do not.
+        let given = s.name_key.chars.len() >= 2 && !is_business(s.name_folded.chars());
+        let known = s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
+        for e in &mut s.evidence {
+            if given && e.name != NameEvidence::Given {
+                e.other_name = known || e.name != NameEvidence::Typo;
+            }
             e.score = score(e);
         }
         s.evidence.retain(|e| e.area != AreaEvidence::OtherCity);
@@ -371,6 +387,7 @@ impl Scratch {
                 via: via::STANDARD,
                 name_length: 0,
                 tail: 0,
+                other_name: false,
                 score: 0.0,
             };
             change(&mut e);
@@ -393,9 +410,23 @@ fn bounded(text: &[char], start: usize, end: usize) -> bool {
     before && after && !street
 }
 
+/// A name does not run over a dash or a space of the text (over a bracket or a dot it may).
+fn unbroken(folded: &[char], key: &NameKey, start: usize, end: usize) -> bool {
+    let (first, last) = (key.from[start] as usize, key.from[end - 1] as usize);
+    last - first < end - start
+        || !folded[first..last]
+            .windows(2)
+            .any(|w| w[1] == ' ' || (w[1] == '-' && !w[0].is_ascii_digit()))
+}
+
 /// Where a run of Chinese numerals that began before `end` ends.
 fn run_end(text: &[char], end: usize) -> usize {
     end + text[end..].iter().take_while(|&&c| crate::fold::is_numeral(c)).count()
+}
+
+/// Does a number with 号 follow the name, and nothing more of a door?
+fn numbered(s: &Scratch, spot: &Spot) -> bool {
+    s.sketch.streets.iter().any(|t| t.end == spot.end && t.number.is_some_and(|n| n.end == s.folded.chars().len()))
 }
 
 /// Is the name at `spot` the address, or only near it?
@@ -406,7 +437,8 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let direction = matches!(rest, ['东' | '西' | '南' | '北', next, ..] if next.is_ascii_digit() || *next == '面' || *next == '门' || *next == '侧');
     let before = &text[..spot.start];
     let led = matches!(before.last(), Some('近' | '临' | '邻' | '与' | '至'));
-    if near || direction || led {
+    let road = matches!(text[spot.end - 1], '路' | '街' | '巷' | '道' | '弄');
+    if near || direction || led || road {
         return NameEvidence::Mentioned;
     }
     // Before a street that has its own number it is a quarter, unless a door follows it.
@@ -416,6 +448,13 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
         return NameEvidence::Mentioned;
     }
     NameEvidence::Written
+}
+
+/// A shop, a company, an office: its name says nothing about the compound that it is in.
+fn is_business(name: &[char]) -> bool {
+    ["公司", "店", "超市", "中心", "银行", "学校", "幼儿园", "医院", "协会", "基金会", "服务", "工作室", "餐", "馆", "厂"]
+        .iter()
+        .any(|w| contains(name, w))
 }
 
 fn score(e: &Evidence) -> f32 {
@@ -435,12 +474,13 @@ fn score(e: &Evidence) -> f32 {
         StreetEvidence::Conflict => -0.02,
     };
     let area = match e.area {
-        AreaEvidence::Township => 0.08,
+        AreaEvidence::Township => 0.06,
         AreaEvidence::County => 0.05,
-        AreaEvidence::Unknown => 0.0,
+        AreaEvidence::Unknown => 0.03,
         AreaEvidence::OtherCounty => -0.20,
         AreaEvidence::OtherCity => -1.0,
     };
     let via = if e.via == via::STANDARD { 0.0 } else { -0.01 };
-    (name + street + area + via).clamp(0.0, 1.0)
+    let other = if e.other_name { -0.30 } else { 0.0 };
+    (name + street + area + via + other).clamp(0.0, 1.0)
 }

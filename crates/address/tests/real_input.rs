@@ -1,0 +1,135 @@
+//! Real compounds of Jiangsu as standard addresses, and the same kind as another source writes them as queries.
+//!
+//! The rows carry no licence and are not in this repository: they are read from the folder that
+//! `YIBIAO_SHARED_DATA` names, or from ../../../shared/data beside the repository. Without it the test says so
+//! and passes. It prints accuracy by match reason and fails only below the floor of plain bigram overlap.
+//! `YIBIAO_SHOW_MISSES=20` prints so many of each kind of miss.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress};
+
+const FLOOR_WITH_NAME: f64 = 0.819;
+const FLOOR_ADDRESS_ONLY: f64 = 0.403;
+
+fn folder() -> PathBuf {
+    match std::env::var_os("YIBIAO_SHARED_DATA") {
+        Some(folder) => folder.into(),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+    }
+}
+
+fn rows(text: &str) -> Vec<BTreeMap<&str, &str>> {
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    lines.map(|l| head.iter().copied().zip(l.split('\t')).collect()).collect()
+}
+
+/// JS017987 is place 17988: ids begin at 1.
+fn id(text: &str) -> Option<u64> {
+    text.strip_prefix("JS").and_then(|n| n.parse::<u64>().ok()).map(|n| n + 1)
+}
+
+#[test]
+fn real_queries_meet_their_compounds_far_above_the_floor() {
+    let addresses = folder().join("addresses");
+    let (Ok(places), Ok(queries)) = (
+        std::fs::read_to_string(addresses.join("resolve_places.tsv")),
+        std::fs::read_to_string(addresses.join("resolve_queries.tsv")),
+    ) else {
+        eprintln!("SKIPPED: no real addresses in {}; set YIBIAO_SHARED_DATA", addresses.display());
+        return;
+    };
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("real.gazetteer");
+    let start = Instant::now();
+    let mut builder = GazetteerBuilder::new(Divisions::bundled());
+    for row in rows(&places) {
+        let at = row["lng"].parse().ok().zip(row["lat"].parse().ok());
+        let standard = StandardAddress {
+            place: id(row["place_id"]).unwrap(),
+            level: Level::Compound,
+            city: row["city"].to_owned(),
+            address: row["address"].to_owned(),
+            name: Some(row["name"].to_owned()),
+            lng_lat: at,
+            ..StandardAddress::default()
+        };
+        builder.add(standard).unwrap();
+    }
+    let report = builder.finish(&path).unwrap();
+    println!("built in {:?}: {report:?}", start.elapsed());
+    let start = Instant::now();
+    let gazetteer = Arc::new(Gazetteer::open(&path).unwrap());
+    println!("opened in {:?}", start.elapsed());
+    let resolver = Resolver::new(gazetteer.clone());
+
+    let queries = rows(&queries);
+    for (with_name, floor) in [(true, FLOOR_WITH_NAME), (false, FLOOR_ADDRESS_ONLY)] {
+        let linked = score(&resolver, &queries, with_name);
+        assert!(linked >= floor, "linked {linked:.3} is below the floor {floor}");
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    asked: usize,
+    right: usize,
+    wrong: usize,
+}
+
+fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool) -> f64 {
+    let show: usize = std::env::var("YIBIAO_SHOW_MISSES").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let mut scratch = Scratch::default();
+    let mut by_reason: BTreeMap<&str, Tally> = BTreeMap::new();
+    let (mut linked, mut linked_right, mut answered, mut none, mut none_right) = (0, 0, 0, 0, 0);
+    let mut shown: BTreeMap<String, usize> = BTreeMap::new();
+    let start = Instant::now();
+    for row in queries {
+        let query = Query { text: row["address"], city: Some(row["city"]), name: with_name.then(|| row["name"]) };
+        let answer = resolver.resolve(&query, &mut scratch);
+        let gold = id(row["gold"]);
+        let tally = by_reason.entry(answer.reason.as_str()).or_default();
+        tally.asked += 1;
+        answered += usize::from(answer.place.is_some());
+        match gold {
+            Some(_) => linked += 1,
+            None => none += 1,
+        }
+        if answer.place == gold {
+            tally.right += 1;
+            linked_right += usize::from(gold.is_some());
+            none_right += usize::from(gold.is_none());
+            continue;
+        }
+        tally.wrong += usize::from(answer.place.is_some());
+        let kind = format!("{} wanted {}", answer.reason.as_str(), if gold.is_some() { "a place" } else { "none" });
+        let count = shown.entry(kind.clone()).or_default();
+        *count += 1;
+        if *count <= show {
+            println!("--- {kind}, gold {gold:?}: {} | {}", row["name"], row["address"]);
+            println!("{}", resolver.explain(&query, yibiao_address::Language::English));
+            if let Some(gold) = gold {
+                println!("gold: {:?}", resolver.gazetteer().place(gold));
+            }
+        }
+    }
+    let elapsed = start.elapsed();
+    let share = |a: usize, b: usize| a as f64 / b.max(1) as f64;
+    println!(
+        "{}: linked {:.4} (n={linked}), precision {:.4} (n={answered}), none {:.4} (n={none}), {:.1} us a query",
+        if with_name { "name and address" } else { "address only" },
+        share(linked_right, linked),
+        share(linked_right, answered),
+        share(none_right, none),
+        elapsed.as_secs_f64() * 1e6 / queries.len() as f64,
+    );
+    for (reason, t) in by_reason {
+        println!("  {reason:16} asked {:5}  right {:5}  wrong {:4}", t.asked, t.right, t.wrong);
+    }
+    println!("  misses: {shown:?}");
+    share(linked_right, linked)
+}
