@@ -25,7 +25,9 @@ pub(crate) enum Kind {
 
 /// Parses one document; what is wrong with its syntax is reported with its line.
 pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
-    match serde_saphyr::from_str::<Node>(text) {
+    // As YAML 1.2 has it: `y`, `no` and `on` are text.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Node>(text, options) {
         Ok(node) => Some(node),
         Err(error) => {
             let line = error.location().map_or(0, |location| location.line() as u32);
