@@ -310,17 +310,25 @@ fn rebuild(text: &str, members: &[json::Member<'_>], changes: &[Option<String>])
     let mut result = String::with_capacity(text.len());
     let open = text.find('{').map_or(0, |at| at + 1);
     result.push_str(&text[..open]);
-    let (mut end, mut first) = (open, true);
+    let (mut end, mut first, mut cut) = (open, true, false);
     for (member, change) in members.iter().zip(changes) {
         let before = &text[end..member.range.start];
         end = member.range.end;
         let value = match change {
-            Some(value) if value.is_empty() => continue,
+            Some(value) if value.is_empty() => {
+                cut = true;
+                continue;
+            }
             Some(value) => value.as_str(),
             None => member.raw,
         };
         // Before a member stand white space, a comma unless it is the first, its name and a colon.
-        result.push_str(if first { before.trim_start_matches([',', ' ', '\t', '\r', '\n']) } else { before });
+        let orphaned = first && cut;
+        result.push_str(if orphaned {
+            before.trim_start_matches([',', ' ', '\t', '\r', '\n'])
+        } else {
+            before
+        });
         result.push_str(value);
         first = false;
     }

@@ -20,7 +20,7 @@ use chrono::NaiveDate;
 use yibiao_records::{FactKinds, FeedId};
 
 use crate::{
-    contract::{Contract, Field},
+    contract::{Contract, Field, Form, Ingest, Privacy},
     odcs,
     problem::{Problems, Sink},
     yaml::{self, Kind, Node},
@@ -75,6 +75,7 @@ fn assemble(
         );
     }
     let privacy = privacy::read(ours.get(3), &fields, document, sink);
+    pseudonyms_need_text(&privacy, ingest.as_ref(), document, sink);
     let place = ours.needed(1, "say which field is the address, or write `value: none`", sink);
     let place = place.and_then(|node| place::read(node, &fields, &privacy, sink));
     let fact = ours.needed(2, "say which fact kind the records become", sink);
@@ -94,6 +95,20 @@ fn assemble(
         file: file.to_path_buf(),
         message: message.flatten(),
     })
+}
+
+/// A pseudonym is put into the record's own text, which protobuf has not.
+fn pseudonyms_need_text(privacy: &Privacy, ingest: Option<&Ingest>, document: &Node, sink: &mut Sink<'_>) {
+    if ingest.is_some_and(|ingest| matches!(ingest.form, Form::Protobuf(_)))
+        && !privacy.pseudonymise.is_empty()
+    {
+        let line = document.get("customProperties").map_or(document.line, |node| node.line);
+        sink.report(
+            line,
+            "fields of a protobuf feed cannot be pseudonymised",
+            "drop them, or have the feed sent as JSON",
+        );
+    }
 }
 
 /// What the standard leaves open and we do not.

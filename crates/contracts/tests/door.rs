@@ -95,7 +95,8 @@ fn dropped_members_are_removed_however_their_name_is_written() {
             r#"{"id":"1","phone":"138","address":"甲路","day":"2025-11-03"}"#,
             r#"{"id":"1","address":"甲路","day":"2025-11-03"}"#,
         ),
-        (r#"{ "phone" : "138" , "id":"1" }"#, r#"{ "id":"1" }"#),
+        (r#"{ "phone" : "138" , "id":"1" }"#, r#"{"id":"1" }"#),
+        (r#"{ "id" : "1", "phone" : "138" }"#, r#"{ "id" : "1" }"#),
         (r#"{"id":"1","phone":{"a":"138"}}"#, r#"{"id":"1"}"#),
         (r#"{"id":"1","\u0070hone":"138"}"#, r#"{"id":"1"}"#),
         (r#"{"id":"1","PHONE":"138","phone":"139"}"#, r#"{"id":"1"}"#),
@@ -182,10 +183,9 @@ proptest! {
         if !once.key.starts_with(b"?") || once.withheld {
             prop_assert_eq!(&once.key, &twice.key);
         }
-        // A cell that was written as it should be is blank or withheld; only loose quotes can move its content
-        // into another cell, which the reader of the source would read the same way.
-        let well_formed = order.iter().zip(cells.iter().zip(&quoted)).all(|(_, (cell, quoted))| *quoted || !cell.contains([',', '"', '\r', '\n']));
-        if well_formed && cut >= 60.min(record.len()) {
+        // Only loose quotes can move a cell's content into another cell: the source itself then says so.
+        let well_formed = cells.iter().zip(&quoted).all(|(cell, quoted)| *quoted || !cell.contains([',', '"', '\r', '\n']));
+        if well_formed {
             prop_assert!(!String::from_utf8_lossy(&once.value).contains(CANARY));
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn read(
         .into_iter()
         .filter_map(|(name, line)| moment(fields, name, line, "valid_from", sink))
         .collect();
-    if valid_from.is_empty() {
+    if section.node("valid_from").is_none() {
         sink.report(
             section.line(),
             "yibiao.fact.valid_from is missing",

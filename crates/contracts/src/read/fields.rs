@@ -77,7 +77,8 @@ fn field(property: &Node, sink: &mut Sink<'_>) -> Option<Field> {
                 },
                 "use string, date, timestamp, number, integer or boolean",
             );
-            return None;
+            // As text, so that what names the field is checked all the same.
+            ColumnType::Text
         }
     };
     let flag = |key| property.get(key).is_some_and(|node| matches!(node.kind, Kind::Bool(true)));
