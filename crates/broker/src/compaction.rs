@@ -27,18 +27,17 @@ struct Source {
 /// Compacts a log if enough of it has come since the last time.
 pub(crate) fn compact(log: &Mutex<Log>, now_ms: i64) -> io::Result<()> {
     let Some((sources, settings, producers, start)) = plan(&mut log.lock(), now_ms)? else { return Ok(()) };
-    let mut keys = Keys { latest: HashMap::new(), bytes: 0, producers: &producers, start };
-    let mut end = 0;
+    let mut keys = Keys { latest: HashMap::new(), bytes: 0, producers: &producers, start, end: 0 };
     for source in &sources {
         if !keys.gather(source)? {
             break;
         }
-        end = source.facts.end;
+        keys.end = source.facts.end;
     }
     // Segments that fit into one are written into one; each group takes the place of its segments.
     let mut group: Vec<&Source> = Vec::new();
     let mut bytes = 0;
-    for source in sources.iter().filter(|s| s.facts.end <= end) {
+    for source in sources.iter().filter(|s| s.facts.end <= keys.end) {
         if !group.is_empty() && bytes + source.facts.bytes > settings.segment_bytes {
             keys.rewrite(log, &group, &settings, now_ms)?;
             (group, bytes) = (Vec::new(), 0);
@@ -92,6 +91,8 @@ struct Keys<'a> {
     bytes: usize,
     producers: &'a Producers,
     start: i64,
+    /// The offset after the last record that the pass goes over.
+    end: i64,
 }
 
 impl Keys<'_> {
@@ -123,7 +124,8 @@ impl Keys<'_> {
         record.offset >= self.start
             && !self.is_void(header, record)
             && latest.is_none_or(|latest| *latest <= record.offset)
-            && (record.has_value || !tombstones_go)
+            // The very last stays, so that a reader who is before it still comes to the end.
+            && (record.has_value || !tombstones_go || record.offset + 1 == self.end)
     }
 
     /// Writes what is kept of some segments into one file, and puts it in their place.

@@ -94,7 +94,12 @@ pub(crate) async fn answer<'a>(
             let request = decoded!(ProduceRequest);
             let acks = request.acks;
             let response = produce::produce(shared, request);
-            if acks == 0 { Ok(None) } else { reply!(response) }
+            match produce::failed(&response).filter(|_| acks == 0) {
+                // A client that wants no answer can only be told by ending the connection.
+                Some(error) => Err(Hangup(format!("a batch sent with acks=0 was refused: {error}"))),
+                None if acks == 0 => Ok(None),
+                None => reply!(response),
+            }
         }
         ApiKey::Fetch => {
             let (response, memory) = fetch::fetch(shared, decoded!(FetchRequest)).await;

@@ -39,16 +39,27 @@ pub(crate) async fn fetch(
         let waiter = Arc::new(Notify::new());
         let there = look(shared, &request, committed, &waiter);
         let enough = there.is_none_or(|bytes| bytes >= u64::try_from(request.min_bytes).unwrap_or(0));
-        if enough || Instant::now() >= deadline {
+        let late = Instant::now() >= deadline;
+        if enough || late {
             let wanted = there.unwrap_or(0).min(bytes_max as u64) as usize;
             let memory = shared.response_memory.acquire_many(units(shared, wanted)).await.ok();
-            return (read(shared, &request, committed, bytes_max), memory);
+            let response = read(shared, &request, committed, bytes_max);
+            // Where compaction left no records there is nothing to read, whatever the offsets say.
+            if late || request.min_bytes <= 0 || tells(&response) {
+                return (response, memory);
+            }
         }
         tokio::select! {
             () = waiter.notified() => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
     }
+}
+
+/// Whether an answer has records or an error in it.
+fn tells(response: &FetchResponse) -> bool {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|p| p.error_code != 0 || p.records.as_ref().is_some_and(|records| !records.is_empty()))
 }
 
 /// How many bytes there are to read, about; `None` when a partition has an error to tell. Has `waiter`

@@ -17,7 +17,8 @@ use kafka_protocol::ResponseError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::journal::{Ledger, MemberEntry, Membership};
+use crate::journal::{Ledger, Membership};
+use crate::member::Member;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum State {
@@ -51,19 +52,6 @@ pub(crate) struct Group {
     /// Ids given out to members that have yet to come back with them, and until when.
     promised: HashMap<String, Instant>,
     joining_until: Option<Instant>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) instance: Option<String>,
-    pub(crate) client_id: String,
-    session: Duration,
-    rebalance: Duration,
-    protocols: Vec<(String, Bytes)>,
-    pub(crate) assignment: Bytes,
-    expires_at: Instant,
-    joining: Option<oneshot::Sender<Joined>>,
-    syncing: Option<oneshot::Sender<Result<Synced, ResponseError>>>,
 }
 
 /// What a member says when it joins.
@@ -358,9 +346,6 @@ impl Group {
                     for (id, member) in &mut self.members {
                         member.assignment = assignments.get(id).cloned().unwrap_or_default();
                     }
-                    for member in self.members.values() {
-                        debug_assert!(member.joining.is_none());
-                    }
                     let answer = synced(self, &Bytes::new());
                     for member in self.members.values_mut() {
                         member.expires_at = now + member.session;
@@ -459,62 +444,16 @@ impl Group {
         !gone.is_empty() || self.members.len() != before
     }
 
+    /// Whether nobody is in it or about to enter it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state == State::Empty && self.promised.is_empty()
+    }
+
     /// When [`Group::expire`] must next be called.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let heard = self.members.values().filter(|m| m.joining.is_none() && m.syncing.is_none());
         let heard = heard.map(|m| m.expires_at);
         heard.chain(self.promised.values().copied()).chain(self.joining_until).min()
-    }
-}
-
-impl Member {
-    pub(crate) fn metadata(&self, protocol: &str) -> Option<&Bytes> {
-        self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata)
-    }
-
-    /// Answers whatever the member waits for with an error.
-    fn fail(&mut self, error: ResponseError, id: &str) {
-        if let Some(joining) = self.joining.take() {
-            let member = id.to_owned();
-            let _ = joining.send(Joined { error: Some(error), member, generation: -1, ..Joined::default() });
-        }
-        if let Some(syncing) = self.syncing.take() {
-            let _ = syncing.send(Err(error));
-        }
-    }
-
-    fn entry(&self) -> MemberEntry {
-        MemberEntry {
-            instance: self.instance.clone(),
-            client_id: self.client_id.clone(),
-            session_ms: self.session.as_millis() as u64,
-            rebalance_ms: self.rebalance.as_millis() as u64,
-            protocols: self
-                .protocols
-                .iter()
-                .map(|(name, metadata)| (name.clone(), metadata.to_vec()))
-                .collect(),
-            assignment: self.assignment.to_vec(),
-        }
-    }
-
-    fn restore(was: &MemberEntry) -> Member {
-        let session = Duration::from_millis(was.session_ms);
-        Member {
-            instance: was.instance.clone(),
-            client_id: was.client_id.clone(),
-            session,
-            rebalance: Duration::from_millis(was.rebalance_ms),
-            protocols: was
-                .protocols
-                .iter()
-                .map(|(name, m)| (name.clone(), Bytes::copy_from_slice(m)))
-                .collect(),
-            assignment: Bytes::copy_from_slice(&was.assignment),
-            expires_at: Instant::now() + session,
-            joining: None,
-            syncing: None,
-        }
     }
 }
 

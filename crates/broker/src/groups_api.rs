@@ -1,7 +1,6 @@
 //! The requests about groups: they find the group, let its state machine ([`crate::groups`]) move, and keep
 //! what its members agreed on.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
@@ -239,7 +238,7 @@ pub(crate) fn describe(shared: &Shared, request: DescribeGroupsRequest) -> Descr
     DescribeGroupsResponse::default().with_groups(described.collect())
 }
 
-fn described_member(group: &Group, id: &str, member: &crate::groups::Member) -> DescribedGroupMember {
+fn described_member(group: &Group, id: &str, member: &crate::member::Member) -> DescribedGroupMember {
     DescribedGroupMember::default()
         .with_member_id(text(id))
         .with_client_id(text(&member.client_id))
@@ -283,12 +282,25 @@ fn delete_group(shared: &Shared, name: &str) -> Result<(), ResponseError> {
     Ok(())
 }
 
-/// Removes silent members of all groups; says when to look again.
+/// Removes silent members of all groups, and groups of which nothing is left; says when to look again.
 pub(crate) fn expire(shared: &Shared) -> Option<Instant> {
-    let mut groups: parking_lot::MutexGuard<'_, BTreeMap<String, Group>> = shared.groups.lock();
+    let mut groups = shared.groups.lock();
+    let mut abandoned = Vec::new();
     for (name, group) in groups.iter_mut() {
         if group.expire(Instant::now()) && group.state == State::Empty {
             keep(shared, name, group);
+        }
+        let offsets = || shared.journal.lock().ledger().offsets.contains_key(name);
+        if group.is_abandoned() && !offsets() {
+            abandoned.push(Change::GroupDeleted(name.clone()));
+        }
+    }
+    for change in abandoned {
+        if let Change::GroupDeleted(name) = &change {
+            groups.remove(name);
+        }
+        if let Err(error) = shared.journal.lock().write(vec![change]) {
+            tracing::error!(%error, "could not forget a group");
         }
     }
     groups.values().filter_map(Group::next_deadline).min()

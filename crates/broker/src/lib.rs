@@ -1,4 +1,71 @@
-//! The embedded broker.
+//! The embedded broker: a Kafka-compatible log on loopback, in the process, for trying and for tests. Clients
+//! reach it over the real protocol, so that a program has one way to topics, whether Apache Kafka or this is
+//! behind it. A production build leaves it out.
+//!
+//! ```text
+//!  clients on loopback
+//!        |  server     frames in, answers out, in order; memory for both is limited
+//!        v
+//!     dispatch         which request, in which version, is answered by whom
+//!        |
+//!        +-- produce ------------+
+//!        +-- fetch  <--- wake ---+--> log --> segment     files of batches, an index beside each full one
+//!        +-- topics              |     |
+//!        +-- groups_api, offsets |     +--> producers     repeats, gaps, open and aborted transactions
+//!        +-- transactions -------+
+//!        |
+//!        +--> journal          topics, offsets, groups, transactions: all that is not a record
+//!     tending, compaction      time that passes: silent members, hanging transactions, old records
+//! ```
+//!
+//! ```no_run
+//! # async fn serve() -> Result<(), yibiao_broker::Error> {
+//! let broker = yibiao_broker::Broker::start(yibiao_broker::Config::new("data/broker")).await?;
+//! println!("bootstrap.servers={}", broker.bootstrap());
+//! broker.stop().await
+//! # }
+//! ```
+//!
+//! # What it speaks
+//!
+//! | requests | versions | |
+//! |---|---|---|
+//! | Produce | 3-9 | one batch of format 2 a partition, any codec, stored as it comes; idempotent and transactional |
+//! | Fetch | 4-12 | long polls woken by a write; read_committed; no fetch sessions |
+//! | ListOffsets, OffsetForLeaderEpoch | 1-7, 2-4 | earliest, latest, latest time, by time |
+//! | Metadata, DescribeCluster | 0-9, 0-1 | one broker with id 1; no topic ids |
+//! | CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords | 2-6, 1-5, 0-3, 0-2 | one replica |
+//! | DescribeConfigs, AlterConfigs, IncrementalAlterConfigs | 1-4, 0-2, 0-1 | of topics; unknown names are refused |
+//! | FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup | 0-4, 0-9, 0-5, 0-4, 0-5 | the classic protocol, eager and cooperative; static members |
+//! | DescribeGroups, ListGroups, DeleteGroups | 0-5, 0-4, 0-2 | |
+//! | OffsetCommit, OffsetFetch, OffsetDelete | 2-8, 1-8, 0 | kept until deleted |
+//! | InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn | 0-4, 0-3, 0-3, 0-3, 0-3 | |
+//! | ApiVersions | 0-3 | offers exactly this |
+//! | SaslHandshake | 0-1 | answered with "no" |
+//!
+//! To any other request, or version, the broker ends the connection and says in its log what was asked and to
+//! use Apache Kafka for it; clients that look at ApiVersions first never ask.
+//!
+//! # What it keeps
+//!
+//! Everything that was acknowledged survives `kill -9` of the process: it is in the system's page cache. It is
+//! written through to the disk when the broker stops, not at each write: a power cut may cost the last seconds.
+//! A full segment has an index with a checksum; the last one is read through on opening, and whatever follows
+//! its last sound batch is cut off. Retention and compaction go by the topic's settings, as in Kafka, but look
+//! sooner where the settings ask for less than five minutes. A producer whose topic does not exist makes it, with
+//! one partition and a warning, if its client allows that; consumers of librdkafka do not unless told to.
+//!
+//! # Limits
+//!
+//! [`Limits`] bounds memory, disk, connections, partitions, groups, members and producers. A reached limit is
+//! answered with an error of the protocol (POLICY_VIOLATION, GROUP_MAX_SIZE_REACHED) and a warning in the log;
+//! a full memory only makes clients wait.
+//!
+//! # What it is not
+//!
+//! Not replicated, not remote, not authenticated, and it will not become so: it listens on loopback only and
+//! refuses anything else. No TLS, SASL, ACLs, quotas, share groups, consumer groups of the newer protocol,
+//! tiered storage or transactions over several brokers.
 
 mod batch;
 mod compaction;
@@ -10,6 +77,7 @@ mod groups;
 mod groups_api;
 mod journal;
 mod log;
+mod member;
 mod offsets;
 mod produce;
 mod producers;
@@ -25,6 +93,7 @@ use std::fs::{self, File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -32,6 +101,9 @@ use tokio_util::task::TaskTracker;
 
 pub use error::Error;
 use state::Shared;
+
+/// Threads that serve; requests are short, and those that wait hold none.
+const THREADS: usize = 2;
 
 /// Where the broker keeps its files, where it listens, and how much it may use.
 #[derive(Debug, Clone)]
@@ -104,7 +176,7 @@ impl Default for Limits {
 pub struct Broker {
     shared: Arc<Shared>,
     /// Threads of its own, so that a caller that blocks its runtime's threads does not block the broker.
-    threads: Option<Runtime>,
+    _threads: Threads,
     tasks: TaskTracker,
     _lock: File,
 }
@@ -122,15 +194,10 @@ impl Broker {
         fs::create_dir_all(&config.dir).map_err(Error::storage("making the folder", &config.dir))?;
         let lock = lock(&config.dir)?;
         let listen = config.listen;
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("broker")
-            .enable_all()
-            .build()
-            .map_err(Error::Threads)?;
+        let threads = Threads::start()?;
         let tasks = TaskTracker::new();
         let tracker = tasks.clone();
-        let started = threads.spawn(async move {
+        let started = threads.runtime().spawn(async move {
             let at = |source| Error::Listen { listen, source };
             let listener = TcpListener::bind(listen).await.map_err(at)?;
             let address = listener.local_addr().map_err(at)?;
@@ -142,13 +209,7 @@ impl Broker {
             Ok(shared)
         });
         let started = started.await.unwrap_or_else(|error| Err(Error::Threads(std::io::Error::other(error))));
-        match started {
-            Ok(shared) => Ok(Broker { shared, threads: Some(threads), tasks, _lock: lock }),
-            Err(error) => {
-                threads.shutdown_background();
-                Err(error)
-            }
-        }
+        Ok(Broker { shared: started?, _threads: threads, tasks, _lock: lock })
     }
 
     /// The address for clients' `bootstrap.servers`.
@@ -178,8 +239,30 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stop.cancel();
-        if let Some(threads) = self.threads.take() {
-            threads.shutdown_background();
+    }
+}
+
+/// The broker's threads; gone when dropped, so that nobody writes to the folder any more.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> Result<Threads, Error> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(THREADS).thread_name("broker").enable_all().build();
+        runtime.map(|runtime| Threads(Some(runtime))).map_err(Error::Threads)
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("invariant: the runtime is there until the drop")
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A runtime may not be waited for on a thread of another one, which the caller's may be.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5))).join();
+            drop(ended);
         }
     }
 }

@@ -90,6 +90,10 @@ impl Log {
                 Segment::new(&folder, base).delete();
                 continue;
             }
+            if segments.is_empty() {
+                // What the producers did before is known, though their batches may be deleted.
+                producers = Segment::new(&folder, base).producers_before().unwrap_or_default();
+            }
             segments.push(Segment::open(&folder, base, &mut producers, disk.producers_max)?);
         }
         if segments.is_empty() {
@@ -201,11 +205,14 @@ impl Log {
         Ok(header)
     }
 
-    /// Seals the segment that is written and begins the next.
+    /// Seals the segment that is written and begins the next, whose file is made at once: when all others are
+    /// deleted, its name still says where the log goes on.
     pub(crate) fn roll(&mut self) -> io::Result<()> {
         let producers = self.producers.clone();
+        let mut next = Segment::new(&self.folder, self.end());
+        next.begin(&producers)?;
         self.active_mut().seal(&producers)?;
-        self.segments.push(Segment::new(&self.folder, self.end()));
+        self.segments.push(next);
         Ok(())
     }
 
@@ -381,3 +388,7 @@ impl io::Read for FileReader {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

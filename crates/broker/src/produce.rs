@@ -47,6 +47,12 @@ pub(crate) fn produce(shared: &Shared, request: ProduceRequest) -> ProduceRespon
     ProduceResponse::default().with_responses(responses.collect())
 }
 
+/// The first error in an answer.
+pub(crate) fn failed(response: &ProduceResponse) -> Option<ResponseError> {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    partitions.find_map(|partition| ResponseError::try_from_code(partition.error_code))
+}
+
 fn append(
     shared: &Shared,
     topic: &str,

@@ -159,6 +159,20 @@ impl Segment {
         self.facts.index[..i].last().map_or(0, |e| e.position)
     }
 
+    /// Makes the file, and writes beside it the state of the producers before it.
+    pub(crate) fn begin(&mut self, producers: &Producers) -> io::Result<()> {
+        self.handle()?;
+        let path = self.path.with_extension("producers");
+        let staged = self.path.with_extension("producers.new");
+        fs::write(&staged, frame::encode(producers))?;
+        fs::rename(staged, path)
+    }
+
+    /// The state of the producers before this segment, if it was written down.
+    pub(crate) fn producers_before(&self) -> Option<Producers> {
+        frame::decode(&fs::read(self.path.with_extension("producers")).ok()?).map(|(producers, _)| producers)
+    }
+
     /// Writes the index of a full segment, with the state of the producers after it.
     pub(crate) fn seal(&mut self, producers: &Producers) -> io::Result<()> {
         let sealed = Sealed { facts: self.facts.clone(), producers: producers.clone() };
@@ -188,7 +202,7 @@ impl Segment {
     }
 
     pub(crate) fn delete(&self) {
-        for path in [self.path.clone(), self.index_path()] {
+        for path in [self.path.clone(), self.index_path(), self.path.with_extension("producers")] {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {

@@ -2,15 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch;
 use crate::state::{MEMORY_UNIT_BYTES, Shared};
+
+/// A client that takes longer to send the rest of a request, or to take an answer, holds up memory that others
+/// wait for.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -32,7 +38,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: Ta
             Err(error) => {
                 // Out of file handles, most likely: back off, so that others can close theirs.
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
@@ -80,15 +86,18 @@ async fn serve(shared: &Shared, mut socket: TcpStream, address: SocketAddr) -> R
         // A full memory makes clients wait, nothing else.
         let memory = shared.request_memory.acquire_many(units(shared, length)).await;
         let mut frame = BytesMut::zeroed(length);
-        if socket.read_exact(&mut frame).await.is_err() {
-            return Ok(());
+        match timeout(STALLED_AFTER, socket.read_exact(&mut frame)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(Hangup("the client sent only a part of a request".into())),
         }
         let answer = dispatch::answer(shared, frame.freeze(), &mut client).await?;
         drop(memory);
-        if let Some(answer) = answer
-            && socket.write_all(&answer.bytes).await.is_err()
-        {
-            return Ok(());
+        let Some(answer) = answer else { continue };
+        match timeout(STALLED_AFTER, socket.write_all(&answer.bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => return Err(Hangup("the client did not take an answer".into())),
         }
     }
 }

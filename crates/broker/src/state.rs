@@ -23,7 +23,7 @@ pub(crate) const NODE_ID: i32 = 1;
 /// Memory for requests and for responses is given out in units of so many bytes.
 pub(crate) const MEMORY_UNIT_BYTES: usize = 1024;
 
-/// Locks are taken in the order of the fields: `transacting`, `topics`, `groups`, a log, `journal`.
+/// Locks are taken in this order: `transacting`, `groups`, `topics`, a log, `journal`.
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) limits: Limits,

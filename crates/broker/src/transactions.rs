@@ -285,8 +285,13 @@ pub(crate) fn end(shared: &Shared, request: EndTxnRequest, version: i16) -> EndT
             }
             // The answer to the first request was lost.
             TransactionState::Idle { committed: Some(before) } if before == request.committed => Ok(()),
-            TransactionState::Idle { .. } => Err(ResponseError::InvalidTxnState),
-            TransactionState::Ending { .. } => Err(ResponseError::ConcurrentTransactions),
+            // A file could not be written the first time.
+            TransactionState::Ending { commit } if commit == request.committed => {
+                finish(shared, name, &mut transaction, commit).map_err(|refusal| refusal.error)
+            }
+            TransactionState::Idle { .. } | TransactionState::Ending { .. } => {
+                Err(ResponseError::InvalidTxnState)
+            }
         }
     })();
     EndTxnResponse::default().with_error_code(code(&ended))

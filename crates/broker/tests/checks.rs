@@ -31,7 +31,11 @@ const CHECKS: &[(&str, Check, Option<&str>)] = &[
     ("txn.eos_pipeline", transactions::exactly_once, None),
     ("txn.timeout", transactions::timeout, None),
     ("log.compaction", offsets::compaction, None),
-    ("log.retention", offsets::retention, Some("Kafka looks only every log.retention.check.interval.ms, 5 minutes")),
+    (
+        "log.retention",
+        offsets::retention,
+        Some("Kafka looks only every log.retention.check.interval.ms, 5 minutes"),
+    ),
     ("group.static_expiry", groups::static_member, None),
     ("group.range", |t| groups::shared(t, "range"), None),
     ("group.roundrobin", |t| groups::shared(t, "roundrobin"), None),
@@ -82,7 +86,8 @@ fn run(target: &Target, filter: &str) -> Vec<(Outcome, Duration)> {
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((i, (name, check, _))) = CHECKS.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
+                while let Some((i, (name, check, _))) =
+                    CHECKS.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
                 {
                     if name.contains(filter) {
                         let started = Instant::now();
@@ -108,7 +113,9 @@ fn all_checks_pass_against_the_embedded_broker_and_where_given_apache_kafka() {
     let kafka = std::env::var("YIBIAO_KAFKA").ok().map(|bootstrap| run(&Target { bootstrap }, &filter));
 
     let mut failed = Vec::new();
-    for (i, (name, _, otherwise)) in CHECKS.iter().enumerate().filter(|(_, (name, ..))| name.contains(&filter)) {
+    for (i, (name, _, otherwise)) in
+        CHECKS.iter().enumerate().filter(|(_, (name, ..))| name.contains(&filter))
+    {
         let show = |(outcome, took): &(Outcome, Duration)| {
             let (mark, text) = match outcome {
                 Ok(text) => ("pass", text),

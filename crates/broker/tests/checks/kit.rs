@@ -113,7 +113,8 @@ impl Target {
         for (setting, value) in settings {
             topic = topic.set(setting, value);
         }
-        let made = block_on(self.admin()?.create_topics(&[topic], &patient())).map_err(on("create topics"))?;
+        let made =
+            block_on(self.admin()?.create_topics(&[topic], &patient())).map_err(on("create topics"))?;
         made[0].as_ref().map_err(|(_, code)| format!("making the topic: {code:?}"))?;
         let client = self.consumer(&[])?;
         wait_for("the topic in the metadata", SOON, || {
@@ -187,7 +188,14 @@ impl Target {
         Ok(records)
     }
 
-    fn read_until(&self, topic: &str, partitions: i32, count: usize, isolation: &str, quiet: Duration) -> Outcome<Vec<Read>> {
+    fn read_until(
+        &self,
+        topic: &str,
+        partitions: i32,
+        count: usize,
+        isolation: &str,
+        quiet: Duration,
+    ) -> Outcome<Vec<Read>> {
         let consumer = self.consumer(&[
             ("isolation.level", isolation),
             ("fetch.message.max.bytes", "10000000"),
@@ -319,7 +327,8 @@ impl Producer {
     }
 
     pub fn at(&self, topic: &str, value: &str, timestamp: i64, headers: Option<OwnedHeaders>) -> Outcome<()> {
-        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value.as_bytes()).timestamp(timestamp);
+        let record =
+            BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value.as_bytes()).timestamp(timestamp);
         self.send(match headers {
             Some(headers) => record.headers(headers),
             None => record,
@@ -334,7 +343,11 @@ impl Producer {
             (deliveries.delivered.load(Ordering::Relaxed), deliveries.failed.load(Ordering::Relaxed));
         match failed {
             0 => Ok(delivered),
-            _ => Err(format!("{failed} of {} deliveries failed: {:?}", delivered + failed, deliveries.last_error.lock())),
+            _ => Err(format!(
+                "{failed} of {} deliveries failed: {:?}",
+                delivered + failed,
+                deliveries.last_error.lock()
+            )),
         }
     }
 

@@ -127,7 +127,11 @@ pub fn compaction(target: &Target) -> Outcome {
     })?;
     let newest: std::collections::BTreeMap<_, _> = left.iter().map(|r| (r.key.clone(), r.text())).collect();
     expect("keys", newest.len(), 10)?;
-    expect("the newest of a key", newest.get(&Some(b"k9".to_vec())).cloned(), Some(format!("{:0>200}", 19_999)))?;
+    expect(
+        "the newest of a key",
+        newest.get(&Some(b"k9".to_vec())).cloned(),
+        Some(format!("{:0>200}", 19_999)),
+    )?;
     expect("the last record", newest.get(&Some(b"k0".to_vec())).cloned(), Some("last".into()))?;
     Ok(format!("20,001 records to {} after {:.0} s", left.len(), took.as_secs_f32()))
 }

@@ -20,7 +20,8 @@ pub fn metadata(target: &Target) -> Outcome {
 pub fn create(target: &Target) -> Outcome {
     let name = target.topic("create", 3, &[])?;
     let again = NewTopic::new(&name, 3, TopicReplication::Fixed(1));
-    let made = block_on(target.admin()?.create_topics(&[again], &patient())).map_err(on("making it again"))?;
+    let made =
+        block_on(target.admin()?.create_topics(&[again], &patient())).map_err(on("making it again"))?;
     match &made[0] {
         Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok("3 partitions; a second time is refused".into()),
         other => Err(format!("making it a second time gave {other:?}")),
@@ -95,7 +96,8 @@ pub fn delete_records(target: &Target) -> Outcome {
     }
     producer.flush()?;
     let before = positions(&name, &[(0, Offset::Offset(40))]);
-    let deleted = block_on(target.admin()?.delete_records(&before, &AdminOptions::new().request_timeout(Some(SOON))));
+    let deleted =
+        block_on(target.admin()?.delete_records(&before, &AdminOptions::new().request_timeout(Some(SOON))));
     deleted.map_err(on("delete records"))?.elements()[0].error().map_err(on("delete records"))?;
     let marks = target.consumer(&[])?.fetch_watermarks(&name, 0, SOON).map_err(on("watermarks"))?;
     expect("watermarks", marks, (40, 100))?;

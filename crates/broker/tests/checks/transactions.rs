@@ -87,7 +87,11 @@ pub fn with_offsets(target: &Target) -> Outcome {
         producer.begin()?;
         producer.value(&to, 0, value)?;
         send_offsets(&producer, &consumer, positions(&from, &[(0, Offset::Offset(offset))]))?;
-        if commit { producer.commit()? } else { producer.abort()? }
+        if commit {
+            producer.commit()?
+        } else {
+            producer.abort()?
+        }
         let expected = if commit { Offset::Offset(100) } else { Offset::Invalid };
         expect("offset of the group", committed(&consumer)?, expected)?;
     }
@@ -197,7 +201,8 @@ pub fn exactly_once(target: &Target) -> Outcome {
 
 /// Copies until nothing has come for a while, or dies in the transaction of the given number.
 fn copy(target: &Target, from: &str, to: &str, group: &str, id: &str, dies_in: Option<u32>) -> Outcome<()> {
-    let settings = [("group.id", group), ("isolation.level", "read_committed"), ("session.timeout.ms", "6000")];
+    let settings =
+        [("group.id", group), ("isolation.level", "read_committed"), ("session.timeout.ms", "6000")];
     let consumer = target.consumer(&settings)?;
     consumer.subscribe(&[from]).map_err(on("subscribe"))?;
     let producer = target.transactional(id)?;
