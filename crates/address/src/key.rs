@@ -113,6 +113,8 @@ pub(crate) enum About {
     BlankedName = 4,
     /// A road with one of its characters blanked, and the number.
     BlankedRoad = 5,
+    /// A name with one of its characters left out: the miss path of names, too.
+    ShortenedName = 7,
     /// The key of an alias of something below a compound.
     Alias = 6,
 }
@@ -145,6 +147,11 @@ impl KeyHash {
     /// `chars` with the one at `blank` blanked.
     pub fn blanked(self, chars: &[char], blank: usize) -> Self {
         chars.iter().enumerate().fold(self, |h, (i, &c)| h.char(if i == blank { '\u{1}' } else { c }))
+    }
+
+    /// `chars` without the one at `lost`.
+    pub fn without(self, chars: &[char], lost: usize) -> Self {
+        chars.iter().enumerate().filter(|(i, _)| *i != lost).fold(self, |h, (_, &c)| h.char(c))
     }
 
     /// Parts two fields.

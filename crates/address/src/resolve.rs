@@ -51,8 +51,9 @@ pub struct Scratch {
     spots: Vec<Spot>,
     evidence: Vec<Evidence>,
     doors: Vec<Door>,
+    slipped: Vec<char>,
     city: String,
-    city_area: Option<DivisionId>,
+    default: Vec<DivisionId>,
 }
 
 const CANDIDATES_MAX: usize = 5;
@@ -106,12 +107,17 @@ impl Resolver {
         fold(query.name.unwrap_or(""), &mut s.name_folded);
         s.name_key.set(s.name_folded.chars());
         let city = query.city.unwrap_or("");
-        if s.city != city {
+        if s.city != city || s.default.is_empty() {
             s.city.clear();
             s.city.push_str(city);
-            s.city_area = self.divisions.area(city);
+            s.default.clear();
+            match self.divisions.area(city) {
+                Some(area) => s.default.push(area),
+                // A feed without an area of its own: wherever there are standard addresses.
+                None => s.default.extend_from_slice(&self.cities),
+            }
         }
-        s.sketch.read(self.divisions, s.folded.chars(), s.city_area);
+        s.sketch.read(self.divisions, s.folded.chars(), &s.default);
         s.key.set(s.folded.chars());
         s.doors.clear();
     }
@@ -159,7 +165,7 @@ impl Resolver {
     /// Picks the compound, or says why none can be picked.
     fn decide(&self, s: &mut Scratch) -> Answer {
         let Some(&best) = s.evidence.iter().find(|e| enough(e)) else {
-            return self.abstain(Reason::NotFound, s);
+            return self.by_slip_and_door(s);
         };
         let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;
         if s.evidence.iter().filter(|e| close(e)).count() == 1 {
@@ -183,6 +189,28 @@ impl Resolver {
         match with_door {
             Some(e) => self.answer(e, 0.93, s),
             None => self.abstain(Reason::Ambiguous, s),
+        }
+    }
+
+    /// A name one slip away, that nothing but the door confirms: only if it is the only such name with such a door.
+    fn by_slip_and_door(&self, s: &mut Scratch) -> Answer {
+        let mut only = None;
+        for i in 0..s.evidence.len() {
+            let e = s.evidence[i];
+            if e.name != NameEvidence::Typo || e.other_name || e.area <= AreaEvidence::OtherCounty {
+                continue;
+            }
+            self.read_doors(e, s);
+            if matches!(descend(&self.gazetteer, e.compound, s), Descent::Found { .. }) && s.doors.len() > 1 {
+                if only.is_some() {
+                    return self.abstain(Reason::Ambiguous, s);
+                }
+                only = Some(e);
+            }
+        }
+        match only {
+            Some(e) => self.answer(e, 1.0, s),
+            None => self.abstain(Reason::NotFound, s),
         }
     }
 

@@ -190,7 +190,7 @@ impl<'d> GazetteerBuilder<'d> {
 
     fn read(&mut self, text: &str, default: Option<DivisionId>) {
         fold(text, &mut self.folded);
-        self.sketch.read(self.divisions, self.folded.chars(), default);
+        self.sketch.read(self.divisions, self.folded.chars(), default.as_slice());
     }
 
     /// The roads of the text that was read last, each with its number where it has one.
@@ -303,7 +303,7 @@ impl<'d> GazetteerBuilder<'d> {
     fn text_hash_about(&mut self, about: About, text: &str, default: Option<DivisionId>) -> Option<u64> {
         fold(text, &mut self.folded);
         let chars = self.folded.chars();
-        self.sketch.area.read(self.divisions, chars, default);
+        self.sketch.area.read(self.divisions, chars, default.as_slice());
         self.key.set(&chars[self.sketch.area.end.min(chars.len())..]);
         (self.key.chars.len() >= 4).then(|| KeyHash::new(about).chars(&self.key.chars).finish())
     }
@@ -325,7 +325,7 @@ impl<'d> GazetteerBuilder<'d> {
             None => {
                 let mut area = Area::default();
                 fold(&text, &mut self.folded);
-                area.read(divisions, self.folded.chars(), divisions.area(&row.city));
+                area.read(divisions, self.folded.chars(), divisions.area(&row.city).as_slice());
                 let found = common(divisions, &area.context);
                 self.located.insert(cache, found);
                 found

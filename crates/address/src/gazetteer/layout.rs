@@ -301,6 +301,7 @@ fn index(compounds: &[Compound], tree: &Tree, order: &Order) -> Vec<u8> {
         for (key, how) in &c.names {
             for blank in blanks(key, 4) {
                 all.push((KeyHash::new(About::BlankedName).blanked(key, blank).finish(), at, *how));
+                all.push((KeyHash::new(About::ShortenedName).without(key, blank).finish(), at, *how));
             }
         }
     }

@@ -61,11 +61,11 @@ pub(crate) fn is_gap(c: char) -> bool {
 }
 
 impl Area {
-    /// Reads the administrative beginning of `text` for a feed whose own area is `default`.
-    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: Option<DivisionId>) {
+    /// Reads the administrative beginning of `text` for a feed whose own areas are `default`.
+    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
         self.mentions.clear();
         self.context.clear();
-        self.context.extend(default);
+        self.context.extend_from_slice(&default[..default.len().min(CONTEXT_MAX)]);
         self.named = false;
         self.elsewhere = None;
         let mut at = 0;
@@ -125,8 +125,10 @@ impl Area {
                 (Naming::Short, Level::Township | Level::Community) => {
                     near && !street_follows && (parted || !(street_like || next.is_some_and(|c| c.is_ascii_alphanumeric())))
                 }
+                // 五台山社区 is not in 五台县: without any context only provinces and cities are called short.
                 (Naming::Short | Naming::FormerShort, _) => {
-                    (agrees || (self.context.is_empty() && naming == Naming::Short)) && !street_follows
+                    let alone = self.context.is_empty() && naming == Naming::Short && level <= Level::City;
+                    (agrees || alone) && !street_follows
                 }
                 (Naming::FormerVague, _) => near,
                 (Naming::Former, _) => false,

@@ -103,6 +103,10 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         // What counts something else: phases, areas, villages, roads, metres.
         Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
+        // a letter alone is a building where a chain follows.
+        Some('-') if named && before.is_empty() && value.as_str().len() == 1 && text.get(at + 1).is_some_and(char::is_ascii_digit) => {
+            bare_next(DoorKind::Building)
+        }
         _ if named => None,
         _ => bare_next(DoorKind::Bare),
     }?;
@@ -208,6 +212,8 @@ mod tests {
             ("国泰新村25号楼二单元402", "Building25 Unit2 Bare402"),
             ("国泰新村 25栋 二单元402 门口", "Building25 Unit2 Bare402"),
             ("国泰新村A座1203", "Buildinga Bare1203"),
+            ("国泰新村A-101", "Buildinga Bare101"),
+            ("国泰新村B-3-201", "Buildingb Bare3 Bare201"),
             ("国泰新村25号402室", "Hao25 Room402"),
             ("国泰新村25楼402", "Building25 Bare402"),
             ("国泰大厦4楼402", "Floor4 Bare402"),

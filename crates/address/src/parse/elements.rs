@@ -53,7 +53,7 @@ pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Par
     let mut folded = Folded::default();
     fold(text, &mut folded);
     let mut sketch = Sketch::default();
-    sketch.read(divisions, folded.chars(), area);
+    sketch.read(divisions, folded.chars(), area.as_slice());
     Writer { text, original: text.chars().collect(), folded: &folded, taken: vec![false; folded.chars().len()] }
         .write(divisions, &sketch)
 }
@@ -70,7 +70,7 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
-    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: Option<DivisionId>) {
+    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
         self.area.read(divisions, text, default);
         let mut from = self.area.end;
         self.group = group(text, from);

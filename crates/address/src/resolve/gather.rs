@@ -4,8 +4,9 @@ use super::{Resolver, Scratch};
 use crate::divisions::DivisionId;
 use crate::gazetteer::layout::{blanks, number_hash, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
-use crate::key::{About, KeyHash, NameKey};
+use crate::key::{About, KeyHash, NameKey, may_be_mistyped};
 use crate::model::Level;
+use crate::parse::area::is_gap;
 use crate::parse::{Label, contains};
 
 /// How strongly the compound's name speaks for it.
@@ -89,7 +90,7 @@ impl Resolver {
         self.by_spots(s);
         self.by_street(s);
         self.by_text(s);
-        if s.evidence.is_empty() || s.evidence.iter().all(|e| e.name <= NameEvidence::Mentioned && e.street <= StreetEvidence::Road) {
+        if s.evidence.iter().all(|e| e.name <= NameEvidence::Typo && e.street <= StreetEvidence::Road) {
             self.by_slip(s);
         }
         self.weigh(s);
@@ -267,31 +268,12 @@ impl Resolver {
     /// The miss path: one character of a name or road may have slipped. Numbers never.
     fn by_slip(&self, s: &mut Scratch) {
         let given = std::mem::take(&mut s.name_key);
-        for blank in blanks(&given.chars, 4) {
-            let hash = KeyHash::new(About::BlankedName).blanked(&given.chars, blank).finish();
-            for (compound, how) in self.gazetteer.indexed(hash) {
-                s.note(compound, |e| {
-                    if NameEvidence::Typo > e.name {
-                        (e.name, e.via, e.name_length) = (NameEvidence::Typo, how, given.chars.len());
-                    }
-                });
-            }
-        }
+        self.by_slipped_name(s, &given.chars, 0);
         s.name_key = given;
         let mut key = std::mem::take(&mut s.road_key);
         if let Some((start, end)) = s.sketch.compound {
             key.set(&s.folded.chars()[start..end]);
-            for blank in blanks(&key.chars, 4) {
-                let hash = KeyHash::new(About::BlankedName).blanked(&key.chars, blank).finish();
-                for (compound, how) in self.gazetteer.indexed(hash) {
-                    s.note(compound, |e| {
-                        if NameEvidence::Typo > e.name {
-                            (e.name, e.via, e.name_length) = (NameEvidence::Typo, how, key.chars.len());
-                        }
-                        e.tail = e.tail.max(end);
-                    });
-                }
-            }
+            self.by_slipped_name(s, &key.chars, end);
         }
         let streets = std::mem::take(&mut s.sketch.streets);
         for street in streets.iter().filter(|t| t.is_road) {
@@ -311,6 +293,47 @@ impl Resolver {
         }
         s.sketch.streets = streets;
         s.road_key = key;
+    }
+
+    /// Names that are one slip away from `key`: a changed, a lost, a doubled, or two exchanged characters.
+    fn by_slipped_name(&self, s: &mut Scratch, key: &[char], tail: usize) {
+        if key.len() < 3 {
+            return;
+        }
+        let mut found = |s: &mut Scratch, compound: PlaceIndex, how: u32| {
+            s.note(compound, |e| {
+                if NameEvidence::Typo > e.name {
+                    (e.name, e.via, e.name_length) = (NameEvidence::Typo, how, key.len());
+                }
+                e.tail = e.tail.max(tail);
+            });
+        };
+        for blank in blanks(key, 4) {
+            for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::BlankedName).blanked(key, blank).finish()) {
+                found(s, compound, how);
+            }
+        }
+        for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::ShortenedName).chars(key).finish()) {
+            found(s, compound, how);
+        }
+        let mut other = std::mem::take(&mut s.slipped);
+        let lexicon = self.gazetteer.lexicon();
+        for at in blanks(key, 4) {
+            other.clear();
+            other.extend(key.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, &c)| c));
+            if let Some(name) = lexicon.exact(&other) {
+                self.gazetteer.meanings(name).filter(|m| m.1 != via::ROAD).for_each(|(c, how)| found(s, c, how));
+            }
+            if at + 1 < key.len() && may_be_mistyped(key[at + 1]) && key[at] != key[at + 1] {
+                other.clear();
+                other.extend_from_slice(key);
+                other.swap(at, at + 1);
+                if let Some(name) = lexicon.exact(&other) {
+                    self.gazetteer.meanings(name).filter(|m| m.1 != via::ROAD).for_each(|(c, how)| found(s, c, how));
+                }
+            }
+        }
+        s.slipped = other;
     }
 
     /// Compares areas, scores, and puts the best first; of an entry and its duplicates the better one stays.
@@ -446,6 +469,13 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let door_follows = rest.first().is_some_and(char::is_ascii_digit);
     if street_after && !door_follows || spot.length < 3 && !door_follows && !rest.is_empty() {
         return NameEvidence::Mentioned;
+    }
+    // 国泰新村南院25幢: the name goes on, so it is another one, or this one with a slip.
+    let goes_on = rest.iter().take_while(|c| !c.is_ascii_alphanumeric() && !is_gap(**c)).count();
+    let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区"].iter().any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
+    let door_word = matches!(rest, ['东' | '西' | '南' | '北' | '中' | '甲' | '乙' | '丙' | '丁', '单' | '楼' | '幢' | '栋' | '座' | '门', ..]);
+    if goes_on > 0 && !filler && !door_word {
+        return NameEvidence::Typo;
     }
     NameEvidence::Written
 }
