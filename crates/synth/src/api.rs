@@ -54,7 +54,12 @@ struct PageRequest {
 pub async fn serve_electricity(dir: &Path, token: &str, listen: SocketAddr) -> Result<ElectricityApi, Error> {
     let path = dir.join("sources/utilities/electricity-readings/readings.jsonl");
     File::open(&path).map_err(Error::file("opening", &path))?;
-    let service = Arc::new(Service { path, token: token.to_owned(), is_away: AtomicBool::new(false), pages: AtomicU64::new(0) });
+    let service = Arc::new(Service {
+        path,
+        token: token.to_owned(),
+        is_away: AtomicBool::new(false),
+        pages: AtomicU64::new(0),
+    });
     let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
     let address = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
     let router = Router::new().route("/api/v1/readings", get(readings)).with_state(Arc::clone(&service));
@@ -98,11 +103,18 @@ impl ElectricityApi {
     }
 }
 
-async fn readings(State(service): State<Arc<Service>>, Query(request): Query<PageRequest>, headers: HeaderMap) -> Response {
+async fn readings(
+    State(service): State<Arc<Service>>,
+    Query(request): Query<PageRequest>,
+    headers: HeaderMap,
+) -> Response {
     if service.is_away.load(Ordering::Relaxed) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "under maintenance, come back later");
     }
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
     if bearer != Some(service.token.as_str()) {
         return refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is needed");
     }
@@ -164,7 +176,9 @@ fn page(path: &Path, offset: u64, limit: u32) -> std::io::Result<Option<Vec<u8>>
         next += read as u64;
     }
     let more = next < length && next > offset;
-    body.extend_from_slice(if more { format!("],\"next\":\"{next}\"}}") } else { "],\"next\":null}".to_owned() }.as_bytes());
+    body.extend_from_slice(
+        if more { format!("],\"next\":\"{next}\"}}") } else { "],\"next\":null}".to_owned() }.as_bytes(),
+    );
     Ok(Some(body))
 }
 
@@ -178,7 +192,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"a\":").unwrap();
-        let get = |offset, limit| page(&path, offset, limit).unwrap().map(|body| String::from_utf8(body).unwrap());
+        let get =
+            |offset, limit| page(&path, offset, limit).unwrap().map(|body| String::from_utf8(body).unwrap());
         assert_eq!(get(0, 2).unwrap(), r#"{"items":[{"a":1},{"a":2}],"next":"16"}"#);
         // The last line is not whole yet, so it is not served, and the cursor stays before it.
         assert_eq!(get(16, 2).unwrap(), r#"{"items":[{"a":3}],"next":"24"}"#);

@@ -118,13 +118,15 @@ impl City {
         let seed = self.plan.seed;
         let mut dice = Dice::new(seed, Domain::Compound, u64::from(index));
         let township = dice.below((self.counties[county].townships.len() as u32).min(10)) as usize;
-        let community = dice.below(self.counties[county].townships[township].communities.len() as u32) as usize;
+        let community =
+            dice.below(self.counties[county].townships[township].communities.len() as u32) as usize;
         let road = self.road_in(county, township, register, &mut dice);
         let number = self.roads[road].next_number;
         self.roads[road].next_number += dice.between(2, 16);
         let name = register.compound_name(county, &mut dice);
         // The third compound is always renamed within the plan, so that every city shows it.
-        let renamed = (index == 2 || dice.chance(0.006)).then(|| register.fresh_name(county, &mut dice).full());
+        let renamed =
+            (index == 2 || dice.chance(0.006)).then(|| register.fresh_name(county, &mut dice).full());
         let former = (index == 1 || dice.chance(0.09)).then(|| register.fresh_name(county, &mut dice).full());
         let mut compound = Compound {
             aliases: name.1.aliases(&mut dice),
@@ -144,8 +146,8 @@ impl City {
         for alias in &compound.aliases {
             register.take(county, alias);
         }
-        let most = (self.plan.dwellings / 800).clamp(2, 10);
-        let wanted = dice.between(2, most.max(3));
+        let most = (self.plan.dwellings / 2_000).clamp(3, 6);
+        let wanted = dice.between(2, most);
         let first = self.buildings.len() as u32;
         let mut label = 0;
         for _ in 0..wanted {
@@ -187,9 +189,9 @@ impl City {
             ((7, 2, 2), 10.0),
             ((5, 3, 2), 6.0),
             ((11, 2, 2), 14.0),
-            ((18, 4, 1), 12.0),
-            ((18, 2, 2), 10.0),
-            ((30, 4, 1), 3.0),
+            ((18, 4, 1), 6.0),
+            ((18, 2, 2), 6.0),
+            ((30, 4, 1), 1.0),
             ((6, 4, 1), 3.0),
         ]);
         // The first buildings are low, so that the smallest city has enough of them.
@@ -210,8 +212,12 @@ impl City {
         match index {
             5 => building.withdrawn_from = 2,
             6 => building.used_from = 1,
-            _ if building.listed_from == 0 && dice.chance(0.004) => building.withdrawn_from = dice.between(1, 2) as u8,
-            _ if building.listed_from == 0 && dice.chance(0.006) => building.used_from = dice.weighted(&[(1u8, 1.0), (2, 1.0), (NEVER, 1.0)]),
+            _ if building.listed_from == 0 && dice.chance(0.004) => {
+                building.withdrawn_from = dice.between(1, 2) as u8
+            }
+            _ if building.listed_from == 0 && dice.chance(0.006) => {
+                building.used_from = dice.weighted(&[(1u8, 1.0), (2, 1.0), (NEVER, 1.0)])
+            }
             _ => {}
         }
         self.units += u32::from(building.units);
@@ -232,7 +238,11 @@ impl City {
                         building: index,
                         unit: if no_units { 0 } else { unit as u8 },
                         room: (floor * 100 + door) as u16,
-                        listed_from: if dice.chance(0.002) { building.listed_from.max(1) } else { building.listed_from },
+                        listed_from: if dice.chance(0.002) {
+                            building.listed_from.max(1)
+                        } else {
+                            building.listed_from
+                        },
                         home,
                     });
                 }
@@ -273,7 +283,9 @@ impl City {
         let (level, serial) = match place {
             Place::Compound(at) => (1, at),
             Place::Building(at) => (2, at),
-            Place::Unit(building, unit) => (3, self.buildings[building as usize].first_unit + u32::from(unit) - 1),
+            Place::Unit(building, unit) => {
+                (3, self.buildings[building as usize].first_unit + u32::from(unit) - 1)
+            }
             Place::Dwelling(at) => (4, at),
         };
         format!("{county}{level}{:09}", scramble(serial, 1_000_000_000, self.plan.seed + level))
@@ -287,7 +299,11 @@ impl City {
             Place::Unit(building, _) => Some(Place::Building(building)),
             Place::Dwelling(at) => {
                 let dwelling = &self.dwellings[at as usize];
-                Some(if dwelling.unit == 0 { Place::Building(dwelling.building) } else { Place::Unit(dwelling.building, dwelling.unit) })
+                Some(if dwelling.unit == 0 {
+                    Place::Building(dwelling.building)
+                } else {
+                    Place::Unit(dwelling.building, dwelling.unit)
+                })
             }
         }
     }
@@ -437,7 +453,9 @@ mod tests {
     fn a_city_has_exactly_the_planned_dwellings_two_thirds_of_them_in_nanjing() {
         let city = small();
         assert_eq!(city.dwellings.len(), 3_000);
-        let nanjing = (0..3_000).filter(|&d| city.county_of(city.compound_of(Place::Dwelling(d))).city == "南京市").count();
+        let nanjing = (0..3_000)
+            .filter(|&d| city.county_of(city.compound_of(Place::Dwelling(d))).city == "南京市")
+            .count();
         assert!((1_700..2_300).contains(&nanjing), "{nanjing}");
     }
 

@@ -90,7 +90,9 @@ pub(crate) fn counties() -> Vec<County> {
                 }
                 if depth == 3 {
                     county.townships.push(Township { name: township.to_owned(), communities: Vec::new() });
-                } else if let (Some(name), Some(township)) = (community_name(path[4].1), county.townships.last_mut()) {
+                } else if let (Some(name), Some(township)) =
+                    (community_name(path[4].1), county.townships.last_mut())
+                {
                     let code = format!("{}{}{}", county.code, path[3].0, path[4].0);
                     township.communities.push(Community { code, name });
                 }
@@ -111,7 +113,9 @@ fn community_name(listed: &str) -> Option<String> {
     if listed.contains("虚拟") {
         return None;
     }
-    let name = listed.strip_suffix("居委会").or_else(|| listed.strip_suffix("村委会").filter(|n| n.ends_with('村')))?;
+    let name = listed
+        .strip_suffix("居委会")
+        .or_else(|| listed.strip_suffix("村委会").filter(|n| n.ends_with('村')))?;
     (name.ends_with("社区") || name.ends_with('村')).then(|| name.to_owned())
 }
 

@@ -26,7 +26,9 @@ impl Error {
     /// Whose fault it is, and whether trying again can help.
     pub fn fault(&self) -> Fault {
         match self {
-            Error::Plan(_) | Error::Occupied(_) | Error::File { .. } | Error::Listen { .. } => Fault::OPERATOR,
+            Error::Plan(_) | Error::Occupied(_) | Error::File { .. } | Error::Listen { .. } => {
+                Fault::OPERATOR
+            }
             Error::Workbook { .. } => Fault::OPERATOR,
             Error::Truth { .. } | Error::Hazards { .. } => Fault::BAD_INPUT,
         }

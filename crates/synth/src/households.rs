@@ -213,7 +213,8 @@ impl Household {
                 self.registered = self.occupants;
                 self.let_out = between(0, 9) < 2;
                 self.has_gas = true;
-                self.extra = [dice.span(0.25, 0.6) as f32, dice.span(3.0, 7.0) as f32, dice.span(2.0, 4.5) as f32];
+                self.extra =
+                    [dice.span(0.25, 0.6) as f32, dice.span(3.0, 7.0) as f32, dice.span(2.0, 4.5) as f32];
             }
             Kind::Leak => {
                 self.let_out = between(0, 4) == 0;
@@ -252,19 +253,26 @@ impl Household {
 
     /// A third of them begin or end inside the plan, so that warnings are raised and cleared.
     fn draw_crowd(&mut self, dice: &mut Dice, days: i16) {
-        self.crowd = dice.weighted(&[(6u8, 8.0), (7, 11.0), (8, 16.0), (9, 14.0), (10, 15.0), (12, 16.0), (14, 12.0), (16, 8.0)]);
+        self.crowd = dice.weighted(&[
+            (6u8, 8.0),
+            (7, 11.0),
+            (8, 16.0),
+            (9, 14.0),
+            (10, 15.0),
+            (12, 16.0),
+            (14, 12.0),
+            (16, 8.0),
+        ]);
         self.registered = dice.weighted(&[(0u8, 55.0), (1, 28.0), (2, 17.0)]);
-        self.rooms = match self.crowd {
-            0..9 => dice.between(1, 3),
-            _ => dice.between(2, 3),
-        } as u8;
+        // Three to a room at least, or nobody would call it crowded.
+        self.rooms = dice.between(1 + u32::from(self.crowd >= 10), u32::from(self.crowd / 3).min(3)) as u8;
         self.occupants = dice.below(4) as u8;
         self.has_gas = dice.chance(0.85);
         self.weekend = dice.span(0.96, 1.12) as f32;
-        // Rooms made with partitions: an oven and a heater each. Some groups hardly cook at all.
-        self.factors[0] *= 0.86;
-        self.factors[1] *= 1.05;
-        self.factors[2] *= if dice.chance(0.15) { 0.25 } else { 0.75 };
+        // Strangers to one another wash less at home and heat each their own corner; some groups hardly cook at all.
+        self.factors[0] *= 0.80;
+        self.factors[1] *= 1.08;
+        self.factors[2] *= if dice.chance(0.15) { 0.12 } else { 0.62 };
         (self.crowded_from, self.crowded_to) = (-1, days);
         let (early, late) = (i32::from(days) / 7, i32::from(days) * 2 / 3);
         let turn = (early + dice.below((late - early).max(1) as u32) as i32) as i16;
@@ -291,8 +299,13 @@ impl Household {
             return 0.0;
         }
         if self.kind == Kind::ShortStay {
-            let booked = if matches!(date.weekday(), Weekday::Fri | Weekday::Sat | Weekday::Sun) { 0.8 } else { 0.2 };
-            return if dice.chance(booked) { f64::from(dice.between(2, u32::from(self.occupants))) } else { 0.0 };
+            let booked =
+                if matches!(date.weekday(), Weekday::Fri | Weekday::Sat | Weekday::Sun) { 0.8 } else { 0.2 };
+            return if dice.chance(booked) {
+                f64::from(dice.between(2, u32::from(self.occupants)))
+            } else {
+                0.0
+            };
         }
         if self.is_crowded_on(day) {
             // Beds change hands: a tenth of them is empty on any day.
@@ -307,7 +320,9 @@ impl Household {
         let is_weekend = matches!(date.weekday(), Weekday::Sat | Weekday::Sun);
         let rhythm = if is_weekend { f64::from(self.weekend) } else { 1.0 };
         let noise = [dice.around_one(0.24), dice.around_one(0.18), dice.around_one(0.28)];
-        let factor = self.factors.map(f64::from);
+        // One person's habits show; those of many even out.
+        let share = (2.5 / people.max(1.0)).sqrt().min(1.2);
+        let factor = self.factors.map(|factor| f64::from(factor).powf(share));
         let mut used = if people < 0.5 {
             [0.0, 0.25 * factor[1], 0.0]
         } else {
@@ -331,7 +346,15 @@ impl Household {
         used
     }
 
-    fn add_extra(&self, used: &mut [f64; 3], people: f64, day: i16, date: NaiveDate, weather: &Weather, noise: [f64; 3]) {
+    fn add_extra(
+        &self,
+        used: &mut [f64; 3],
+        people: f64,
+        day: i16,
+        date: NaiveDate,
+        weather: &Weather,
+        noise: [f64; 3],
+    ) {
         let extra = self.extra.map(f64::from);
         match self.kind {
             Kind::Salon | Kind::HomeKitchen => {
@@ -371,6 +394,79 @@ impl Weather {
         let at = |month: f64| MEANS[(month as i64).rem_euclid(12) as usize];
         let mean = at(before) + (at(before + 1.0) - at(before)) * (position - before);
         let degrees = mean + 2.2 * dice.normal();
-        Weather { heating: ((17.0 - degrees) / 13.0).clamp(0.0, 1.3), cooling: ((degrees - 25.0) / 8.0).clamp(0.0, 1.2) }
+        Weather {
+            heating: ((17.0 - degrees) / 13.0).clamp(0.0, 1.3),
+            cooling: ((degrees - 25.0) / 8.0).clamp(0.0, 1.2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::Plan;
+
+    const DAYS: u32 = 14;
+
+    /// Everybody's daily means over two weeks of November.
+    fn means(homes: &[Household]) -> Vec<[f64; 3]> {
+        let plan = Plan { days: DAYS, ..Plan::default() };
+        let mut sums = vec![[0.0; 3]; homes.len()];
+        for day in 0..DAYS {
+            let date = plan.date(day);
+            let weather = Weather::of(1, day, date);
+            let mut dice = Dice::new(1, Domain::Habit, u64::from(day));
+            for (home, sum) in homes.iter().zip(&mut sums) {
+                for (sum, used) in sum.iter_mut().zip(home.use_of_day(day as i16, date, &weather, &mut dice))
+                {
+                    *sum += used / f64::from(DAYS);
+                }
+            }
+        }
+        sums
+    }
+
+    fn f1(homes: &[Household], is_warned: impl Fn(usize) -> bool) -> f64 {
+        let (mut right, mut wrong, mut missed) = (0.0, 0.0, 0.0);
+        for (at, home) in homes.iter().enumerate() {
+            match (home.kind == Kind::Crowded, is_warned(at)) {
+                (true, true) => right += 1.0,
+                (false, true) => wrong += 1.0,
+                (true, false) => missed += 1.0,
+                (false, false) => {}
+            }
+        }
+        2.0 * right / (2.0 * right + wrong + missed)
+    }
+
+    #[test]
+    fn no_single_utility_tells_a_crowded_rental_but_all_marks_together_do() {
+        let mut homes: Vec<Household> = (0..10_000).map(|at| Household::draw(3, at, DAYS)).collect();
+        // Those that turn within the two weeks are another matter.
+        homes.retain(|home| {
+            home.kind != Kind::Crowded || (home.crowded_from < 0 && home.crowded_to >= DAYS as i16)
+        });
+        let means = means(&homes);
+        for (utility, most) in [(0, 2.0), (1, 40.0), (2, 4.0)] {
+            let best =
+                (1..60).map(|step| f1(&homes, |at| means[at][utility] > most * f64::from(step) / 60.0));
+            let best = best.fold(0.0, f64::max);
+            assert!(best < 0.5, "utility {utility} alone reaches {best}");
+        }
+        let together = f1(&homes, |at| {
+            let (home, [water, power, gas]) = (&homes[at], means[at]);
+            let mut people = vec![water / 0.11, power / 1.8];
+            if home.has_gas {
+                people.push(gas / 0.20);
+            }
+            people.sort_by(|a, b| b.total_cmp(a));
+            let is_dense = people[1] >= 5.0 && people[1] >= 2.0 * f64::from(home.rooms);
+            home.let_out
+                && home.registered <= 2
+                && is_dense
+                && people.last().is_some_and(|least| *least >= 1.0)
+        });
+        assert!(together > 0.8, "all marks together reach only {together}");
     }
 }

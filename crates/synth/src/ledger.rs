@@ -54,7 +54,13 @@ impl Ledger {
     }
 
     /// The truth about a source record's address: where it is, or `None` if it is in no standard address.
-    pub fn matched(&mut self, feed: &str, source_key: &str, place: Option<&str>, done: Done) -> Result<(), Error> {
+    pub fn matched(
+        &mut self,
+        feed: &str,
+        source_key: &str,
+        place: Option<&str>,
+        done: Done,
+    ) -> Result<(), Error> {
         if place.is_none() {
             self.feed(feed).strangers += 1;
         }
@@ -80,7 +86,8 @@ pub(crate) fn write_places(city: &City, dir: &Path) -> Result<u32, Error> {
     let mut places = Out::create(&dir.join("truth/places.csv"))?;
     places.line("place,parent,level")?;
     let mut dwellings = Out::create(&dir.join("truth/dwellings.csv"))?;
-    dwellings.line("place,kind,city,county,occupants,crowd,registered,rooms,let_out,crowded_from,crowded_to")?;
+    dwellings
+        .line("place,kind,city,county,occupants,crowd,registered,rooms,let_out,crowded_from,crowded_to")?;
     let mut count = 0;
     for place in city.places() {
         let code = city.code(place);
@@ -107,8 +114,14 @@ fn dwelling_truth(city: &City, at: u32, code: &str) -> String {
     let home = &city.dwellings[at as usize].home;
     let county = city.county_of(city.compound_of(Place::Dwelling(at)));
     let days = city.plan.days as i16;
-    let date = |day: i16| if (0..days).contains(&day) { city.plan.date(day as u32).to_string() } else { String::new() };
-    let (from, to) = if home.kind == crate::Kind::Crowded { (date(home.crowded_from), date(home.crowded_to)) } else { Default::default() };
+    let date = |day: i16| {
+        if (0..days).contains(&day) { city.plan.date(day as u32).to_string() } else { String::new() }
+    };
+    let (from, to) = if home.kind == crate::Kind::Crowded {
+        (date(home.crowded_from), date(home.crowded_to))
+    } else {
+        Default::default()
+    };
     format!(
         "{code},{},{},{},{},{},{},{},{},{from},{to}",
         home.kind.name(),
@@ -210,7 +223,13 @@ impl Breaker {
     /// `gap`: good records between the certain ones.
     pub fn new(city: &City, feed: &str, kinds: &'static [Reason], gap: u64) -> Breaker {
         let salt = feed.bytes().fold(0u64, |salt, byte| salt.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        Breaker { kinds, gap, rate: city.plan.rates.broken, seen: 0, dice: Dice::new(city.plan.seed, Domain::Break, salt) }
+        Breaker {
+            kinds,
+            gap,
+            rate: city.plan.rates.broken,
+            seen: 0,
+            dice: Dice::new(city.plan.seed, Domain::Break, salt),
+        }
     }
 
     /// To be asked once for each good record.

@@ -51,7 +51,14 @@ impl Default for Plan {
 
 impl Default for Rates {
     fn default() -> Rates {
-        Rates { late: 0.012, repeated: 0.004, corrected: 0.003, missing: 0.008, broken: 0.0005, strangers: 0.002 }
+        Rates {
+            late: 0.012,
+            repeated: 0.004,
+            corrected: 0.003,
+            missing: 0.008,
+            broken: 0.0005,
+            strangers: 0.002,
+        }
     }
 }
 

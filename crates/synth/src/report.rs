@@ -85,9 +85,24 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
-        writeln!(f, "a city of {} dwellings, {} to {}, seed {}", self.dwellings, plan.start(), plan.end, plan.seed)?;
-        let cities: Vec<String> = self.dwellings_by_city.iter().map(|(city, n)| format!("{city} {n}")).collect();
-        writeln!(f, "  {} compounds, {} buildings, {} places; {}", self.compounds, self.buildings, self.places, cities.join(", "))?;
+        writeln!(
+            f,
+            "a city of {} dwellings, {} to {}, seed {}",
+            self.dwellings,
+            plan.start(),
+            plan.end,
+            plan.seed
+        )?;
+        let cities: Vec<String> =
+            self.dwellings_by_city.iter().map(|(city, n)| format!("{city} {n}")).collect();
+        writeln!(
+            f,
+            "  {} compounds, {} buildings, {} places; {}",
+            self.compounds,
+            self.buildings,
+            self.places,
+            cities.join(", ")
+        )?;
         let crowded = &self.crowded;
         writeln!(
             f,
@@ -99,7 +114,11 @@ impl fmt::Display for Report {
             crowded.on_last_day,
             self.look_alikes()
         )?;
-        writeln!(f, "  {:<32}{:>11}{:>8}{:>10}{:>8}{:>10}{:>9}{:>8}", "feed", "records", "broken", "repeated", "late", "corrected", "MB", "files")?;
+        writeln!(
+            f,
+            "  {:<32}{:>11}{:>8}{:>10}{:>8}{:>10}{:>9}{:>8}",
+            "feed", "records", "broken", "repeated", "late", "corrected", "MB", "files"
+        )?;
         for (id, feed) in &self.feeds {
             writeln!(
                 f,

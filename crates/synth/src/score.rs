@@ -43,7 +43,11 @@ impl Truth {
     pub fn open(dir: &Path) -> Result<Truth, Error> {
         let mut truth = Truth { matches: HashMap::new(), places: Vec::new(), place_at: HashMap::new() };
         for_each_row(&dir.join("truth/places.csv"), |[place, parent, _level]: [&str; 3]| {
-            let parent = if parent.is_empty() { NO_PLACE } else { *truth.place_at.get(parent).ok_or("its parent is unknown")? };
+            let parent = if parent.is_empty() {
+                NO_PLACE
+            } else {
+                *truth.place_at.get(parent).ok_or("its parent is unknown")?
+            };
             truth.place_at.insert(place.to_owned(), truth.places.len() as u32);
             truth.places.push(PlaceTruth { parent, dwelling: None });
             Ok(())
@@ -51,11 +55,16 @@ impl Truth {
         for_each_row(&dir.join("truth/dwellings.csv"), |row: [&str; 11]| {
             let at = *truth.place_at.get(row[0]).ok_or("its place is unknown")?;
             let kind = Kind::from_name(row[1]).ok_or("its kind is unknown")?;
-            truth.places[at as usize].dwelling = Some(DwellingTruth { kind, crowded_from: date(row[9])?, crowded_to: date(row[10])? });
+            truth.places[at as usize].dwelling =
+                Some(DwellingTruth { kind, crowded_from: date(row[9])?, crowded_to: date(row[10])? });
             Ok(())
         })?;
         for_each_row(&dir.join("truth/matches.csv"), |[feed, key, place, _done]: [&str; 4]| {
-            let at = if place == "NONE" { NO_PLACE } else { *truth.place_at.get(place).ok_or("its place is unknown")? };
+            let at = if place == "NONE" {
+                NO_PLACE
+            } else {
+                *truth.place_at.get(place).ok_or("its place is unknown")?
+            };
             if !truth.matches.contains_key(feed) {
                 truth.matches.insert(feed.to_owned(), HashMap::new());
             }
@@ -92,13 +101,18 @@ fn date(cell: &str) -> Result<Option<NaiveDate>, &'static str> {
     if cell.is_empty() { Ok(None) } else { cell.parse().map(Some).map_err(|_| "its date cannot be read") }
 }
 
-fn for_each_row<const N: usize>(path: &Path, mut take: impl FnMut([&str; N]) -> Result<(), &'static str>) -> Result<(), Error> {
+fn for_each_row<const N: usize>(
+    path: &Path,
+    mut take: impl FnMut([&str; N]) -> Result<(), &'static str>,
+) -> Result<(), Error> {
     let file = File::open(path).map_err(Error::file("opening", path))?;
-    let damaged = |line: usize, what: &str| Error::Truth { path: PathBuf::from(path), line, what: what.to_owned() };
+    let damaged =
+        |line: usize, what: &str| Error::Truth { path: PathBuf::from(path), line, what: what.to_owned() };
     for (number, line) in BufReader::new(file).lines().enumerate().skip(1) {
         let line = line.map_err(Error::file("reading", path))?;
         let cells: Vec<&str> = line.split(',').collect();
-        let cells: [&str; N] = cells.try_into().map_err(|_| damaged(number + 1, "it has another number of cells"))?;
+        let cells: [&str; N] =
+            cells.try_into().map_err(|_| damaged(number + 1, "it has another number of cells"))?;
         take(cells).map_err(|what| damaged(number + 1, what))?;
     }
     Ok(())
@@ -136,7 +150,10 @@ pub struct MatchScore {
 ///
 /// Keys of meters are accounts, with or without `\u{1f}<day>` behind. Keys of the truth that are not among `resolved`
 /// count as missed.
-pub fn matches<'a>(truth: &Truth, resolved: impl Iterator<Item = (impl AsRef<str>, &'a str, &'a str)>) -> MatchScore {
+pub fn matches<'a>(
+    truth: &Truth,
+    resolved: impl Iterator<Item = (impl AsRef<str>, &'a str, &'a str)>,
+) -> MatchScore {
     let mut score = MatchScore::default();
     let mut answers: HashMap<(String, &str), Option<u32>> = HashMap::new();
     for (feed, key, matched) in resolved {
@@ -144,7 +161,8 @@ pub fn matches<'a>(truth: &Truth, resolved: impl Iterator<Item = (impl AsRef<str
         match truth.place_of(feed, key) {
             // A code that is no place's: wrong wherever it lies.
             Some((key, _)) => {
-                let answer = (!matched.is_empty()).then(|| truth.place_at.get(matched).copied().unwrap_or(NO_PLACE));
+                let answer =
+                    (!matched.is_empty()).then(|| truth.place_at.get(matched).copied().unwrap_or(NO_PLACE));
                 answers.insert((feed.to_owned(), key), answer);
             }
             None => score.feeds.entry(feed.to_owned()).or_default().unknown_keys += 1,
@@ -159,7 +177,9 @@ pub fn matches<'a>(truth: &Truth, resolved: impl Iterator<Item = (impl AsRef<str
                 None if place == NO_PLACE => it.rightly_none += 1,
                 None => it.missed += 1,
                 Some(at) if place != NO_PLACE && at == place => it.right += 1,
-                Some(at) if at != NO_PLACE && place != NO_PLACE && truth.contains(at, place) => it.coarser += 1,
+                Some(at) if at != NO_PLACE && place != NO_PLACE && truth.contains(at, place) => {
+                    it.coarser += 1
+                }
                 Some(_) => it.wrong += 1,
             }
         }
@@ -195,7 +215,11 @@ impl MatchScore {
 
 impl fmt::Display for MatchScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<32}{:>9}{:>11}{:>9}{:>9}{:>9}{:>9}", "feed", "n", "precision", "recall", "coarser", "wrong", "missed")?;
+        writeln!(
+            f,
+            "{:<32}{:>9}{:>11}{:>9}{:>9}{:>9}{:>9}",
+            "feed", "n", "precision", "recall", "coarser", "wrong", "missed"
+        )?;
         let total = self.total();
         for (name, it) in self.feeds.iter().map(|(name, it)| (name.as_str(), it)).chain([("all", &total)]) {
             writeln!(
@@ -220,7 +244,7 @@ pub struct WarningScore {
     pub crowded: u64,
     /// Of these, warned.
     pub right: u64,
-    /// Warned or not, both is right: see [`GRACE_DAYS`].
+    /// Turned within the days of grace: warned or not, both is right.
     pub in_grace: u64,
     /// Warned, and not crowded: by what the dwelling truly is. `not_a_dwelling` for other places.
     pub false_alarms: BTreeMap<String, u64>,
@@ -230,8 +254,18 @@ pub struct WarningScore {
     pub recall: f64,
 }
 
-/// Scores the 地址编码 of the places that are warned of on a day.
+/// Scores the 地址编码 of the places that are warned of on a day, with [`GRACE_DAYS`].
 pub fn warnings<'a>(truth: &Truth, warned: impl Iterator<Item = &'a str>, as_of: NaiveDate) -> WarningScore {
+    warnings_within(truth, warned, as_of, GRACE_DAYS)
+}
+
+/// The same with other days of grace: as many as the rule's window is long.
+pub fn warnings_within<'a>(
+    truth: &Truth,
+    warned: impl Iterator<Item = &'a str>,
+    as_of: NaiveDate,
+    grace_days: u64,
+) -> WarningScore {
     let mut score = WarningScore::default();
     let mut is_warned = vec![false; truth.places.len()];
     for code in warned {
@@ -242,7 +276,7 @@ pub fn warnings<'a>(truth: &Truth, warned: impl Iterator<Item = &'a str>, as_of:
     }
     for (place, is_warned) in truth.places.iter().zip(is_warned) {
         let Some(dwelling) = &place.dwelling else { continue };
-        match (dwelling.standing(as_of), is_warned) {
+        match (dwelling.standing(as_of, grace_days), is_warned) {
             (Standing::Turning, _) => score.in_grace += 1,
             (Standing::Crowded, true) => {
                 score.crowded += 1;
@@ -253,7 +287,9 @@ pub fn warnings<'a>(truth: &Truth, warned: impl Iterator<Item = &'a str>, as_of:
                 let since = if dwelling.crowded_from.is_some() { "begun_within" } else { "throughout" };
                 *score.missed.entry(since.to_owned()).or_default() += 1;
             }
-            (Standing::Quiet, true) => *score.false_alarms.entry(dwelling.kind.name().to_owned()).or_default() += 1,
+            (Standing::Quiet, true) => {
+                *score.false_alarms.entry(dwelling.kind.name().to_owned()).or_default() += 1
+            }
             (Standing::Quiet, false) => {}
         }
     }
@@ -271,11 +307,11 @@ enum Standing {
 }
 
 impl DwellingTruth {
-    fn standing(&self, as_of: NaiveDate) -> Standing {
+    fn standing(&self, as_of: NaiveDate, grace_days: u64) -> Standing {
         if self.kind != Kind::Crowded {
             return Standing::Quiet;
         }
-        let settled = as_of.checked_sub_days(Days::new(GRACE_DAYS)).unwrap_or(as_of);
+        let settled = as_of.checked_sub_days(Days::new(grace_days)).unwrap_or(as_of);
         match (self.crowded_from, self.crowded_to) {
             (Some(from), _) if from > as_of => Standing::Quiet,
             (Some(from), _) if from > settled => Standing::Turning,
@@ -318,8 +354,13 @@ mod tests {
             std::fs::create_dir_all(dir.path().join("truth")).unwrap();
             std::fs::write(dir.path().join("truth").join(name), text).unwrap();
         };
-        write("places.csv", "place,parent,level\nC,,compound\nB,C,building\nR1,B,dwelling\nR2,B,dwelling\nR3,B,dwelling\nR4,B,dwelling\n");
-        let row = |code: &str, kind: &str, from: &str, to: &str| format!("{code},{kind},南京市,鼓楼区,3,0,3,2,false,{from},{to}\n");
+        write(
+            "places.csv",
+            "place,parent,level\nC,,compound\nB,C,building\nR1,B,dwelling\nR2,B,dwelling\nR3,B,dwelling\nR4,B,dwelling\n",
+        );
+        let row = |code: &str, kind: &str, from: &str, to: &str| {
+            format!("{code},{kind},南京市,鼓楼区,3,0,3,2,false,{from},{to}\n")
+        };
         let dwellings = [
             "head\n".to_owned(),
             row("R1", "crowded", "", ""),

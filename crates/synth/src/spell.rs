@@ -87,8 +87,17 @@ pub(crate) struct Spelled {
 pub(crate) struct Done(u16);
 
 impl Done {
-    const NAMES: [&str; 9] =
-        ["former_county", "former_name", "alias", "typo", "no_county", "no_compound", "no_unit", "full_width", "namesake"];
+    const NAMES: [&str; 9] = [
+        "former_county",
+        "former_name",
+        "alias",
+        "typo",
+        "no_county",
+        "no_compound",
+        "no_unit",
+        "full_width",
+        "namesake",
+    ];
 
     fn mark(&mut self, name: &str) {
         if let Some(bit) = Done::NAMES.iter().position(|n| *n == name) {
@@ -97,7 +106,12 @@ impl Done {
     }
 
     pub fn names(self) -> String {
-        let named: Vec<&str> = Done::NAMES.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1).map(|(_, n)| *n).collect();
+        let named: Vec<&str> = Done::NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.0 >> bit & 1 == 1)
+            .map(|(_, n)| *n)
+            .collect();
         if named.is_empty() { "plain".to_owned() } else { named.join("+") }
     }
 }
@@ -339,7 +353,11 @@ fn registration(known: &mut Known, dice: &mut Dice) -> String {
 
 fn case(known: &mut Known, dice: &mut Dice) -> String {
     let city = known.city_name().to_owned();
-    let street = if dice.chance(0.2) { format!("{}{}号", known.road, known.compound_at.number) } else { String::new() };
+    let street = if dice.chance(0.2) {
+        format!("{}{}号", known.road, known.compound_at.number)
+    } else {
+        String::new()
+    };
     let tail = match known.place {
         Place::Compound(_) => *dice.pick(&["门口", "", "南门"]),
         _ => "",

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use crate::Error;
 use crate::city::{City, Place};
-use crate::feeds::{cases::Cases, hazards::Hazards, meters::Meters, organisations, place_names, registrations::Registrations, standard_addresses};
+use crate::feeds::{
+    cases::Cases, hazards::Hazards, meters::Meters, organisations, place_names, registrations::Registrations,
+    standard_addresses,
+};
 use crate::households::Kind;
 use crate::ledger::{self, Ledger, Out};
 use crate::plan::{Plan, Step};

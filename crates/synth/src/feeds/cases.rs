@@ -108,9 +108,15 @@ impl<'a> Cases<'a> {
 
     fn row(&self, event: &Event) -> Row<'static> {
         let plan = &self.city.plan;
-        let time = |day: u32, hour: u32| format!("{}T{:02}:{:02}:00+08:00", plan.date(day), hour + event.number % 8, event.number * 7 % 60);
+        let time = |day: u32, hour: u32| {
+            format!("{}T{:02}:{:02}:00+08:00", plan.date(day), hour + event.number % 8, event.number * 7 % 60)
+        };
         Row {
-            case_no: format!("苏调{}-{:07}", plan.start().format("%Y"), scramble(event.number, 10_000_000, plan.seed)),
+            case_no: format!(
+                "苏调{}-{:07}",
+                plan.start().format("%Y"),
+                scramble(event.number, 10_000_000, plan.seed)
+            ),
             category: event.category,
             accepted_at: time(event.accepted_on, 9),
             closed_at: event.outcome.map(|_| time(event.day, 10)),
@@ -126,7 +132,10 @@ impl<'a> Cases<'a> {
             Reason::BadDate => row.accepted_at = "2025-02-30T09:00:00+08:00".to_owned(),
             Reason::EmptyAddress => row.address.clear(),
             Reason::OtherProvince => {
-                row.address = strangers::abroad(self.city, &mut Dice::new(self.city.plan.seed, Domain::Stranger, 1 << 43 | serial));
+                row.address = strangers::abroad(
+                    self.city,
+                    &mut Dice::new(self.city.plan.seed, Domain::Stranger, 1 << 43 | serial),
+                );
                 ledger.matched(FEED, &row.case_no, None, Done::default())?;
             }
             _ => {}
@@ -134,7 +143,10 @@ impl<'a> Cases<'a> {
         let mut value = serde_json::to_value(&row).expect("invariant: a case is plain text");
         if let Some(fields) = value.as_object_mut() {
             match reason {
-                Reason::UnknownColumn => drop(fields.insert("parties".to_owned(), format!("{}NAME-甲{serial};{}NAME-乙{serial}", crate::CANARY, crate::CANARY).into())),
+                Reason::UnknownColumn => drop(fields.insert(
+                    "parties".to_owned(),
+                    format!("{}NAME-甲{serial};{}NAME-乙{serial}", crate::CANARY, crate::CANARY).into(),
+                )),
                 Reason::MissingColumn => drop(fields.shift_remove("accepted_at")),
                 _ => {}
             }
@@ -173,12 +185,20 @@ fn draw(city: &City, dwelling: u32, number: &mut u32, events: &mut Vec<Event>) {
         84..92 => Place::Building(building),
         _ => Place::Compound(city.buildings[building as usize].compound),
     };
-    let accepted = Event { day, accepted_on: day, place, number: *number, category: *dice.pick::<&str>(categories), outcome: None };
+    let accepted = Event {
+        day,
+        accepted_on: day,
+        place,
+        number: *number,
+        category: *dice.pick::<&str>(categories),
+        outcome: None,
+    };
     *number += 1;
     events.push(accepted);
     let closed = day + dice.between(2, 25);
     if closed < city.plan.days {
-        let outcome = dice.weighted(&[("调解成功", 70.0), ("调解不成", 15.0), ("撤回申请", 10.0), ("转诉讼", 5.0)]);
+        let outcome =
+            dice.weighted(&[("调解成功", 70.0), ("调解不成", 15.0), ("撤回申请", 10.0), ("转诉讼", 5.0)]);
         events.push(Event { day: closed, outcome: Some(outcome), ..accepted });
     }
 }

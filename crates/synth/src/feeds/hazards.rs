@@ -134,7 +134,8 @@ impl<'a> Hazards<'a> {
         let plan = &self.city.plan;
         // Between 8:00 and 20:00 in Shanghai, which is 0:00 to 12:00 in UTC.
         let second = i64::from(event.number * 97 % 43_200);
-        let midnight = plan.date(event.observed_on).and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
+        let midnight =
+            plan.date(event.observed_on).and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
         let note = match event.category {
             "群租隔断" => "巡查发现房间内有隔断，床位较多",
             "飞线充电" => "楼上拉线下来给电动车充电",
@@ -151,7 +152,12 @@ impl<'a> Hazards<'a> {
         }
     }
 
-    fn break_message(&mut self, ledger: &mut Ledger, mut report: HazardReport, reason: Reason) -> Result<(), Error> {
+    fn break_message(
+        &mut self,
+        ledger: &mut Ledger,
+        mut report: HazardReport,
+        reason: Reason,
+    ) -> Result<(), Error> {
         let serial = ledger.feed(FEED).broken_total();
         report.report_id = format!("HZX{serial:06}");
         match reason {
@@ -159,13 +165,18 @@ impl<'a> Hazards<'a> {
             Reason::OutOfRange => report.severity = 9,
             Reason::MissingKey => report.report_id.clear(),
             Reason::OtherProvince => {
-                report.place_text = strangers::abroad(self.city, &mut Dice::new(self.city.plan.seed, Domain::Stranger, 1 << 44 | serial));
+                report.place_text = strangers::abroad(
+                    self.city,
+                    &mut Dice::new(self.city.plan.seed, Domain::Stranger, 1 << 44 | serial),
+                );
                 ledger.matched(FEED, &report.report_id, None, Done::default())?;
             }
             _ => {}
         }
         let mut message = match reason {
-            Reason::WrongSchema => StreetLamp { lamp: 4_000 + serial, lux: 12.5, is_lit: true }.encode_to_vec(),
+            Reason::WrongSchema => {
+                StreetLamp { lamp: 4_000 + serial, lux: 12.5, is_lit: true }.encode_to_vec()
+            }
             _ => report.encode_to_vec(),
         };
         let key = message_key(&message);
@@ -190,13 +201,25 @@ fn draw(city: &City, dwelling: u32, number: &mut u32, events: &mut Vec<Event>) {
     }
     type Weighted = (&'static str, f64);
     let (probability, categories): (f64, &[Weighted]) = match home.kind {
-        Kind::Crowded => (0.62, &[("群租隔断", 5.0), ("飞线充电", 3.0), ("消防通道堵塞", 2.0), ("燃气隐患", 1.0)]),
+        Kind::Crowded => {
+            (0.62, &[("群租隔断", 5.0), ("飞线充电", 3.0), ("消防通道堵塞", 2.0), ("燃气隐患", 1.0)])
+        }
         // Neighbours suspect what they see: many people, many shoes, many bottles.
         Kind::Dorm | Kind::ShortStay => (0.14, &[("群租隔断", 4.0), ("消防通道堵塞", 2.0)]),
         Kind::BigFamily | Kind::Salon | Kind::Guests => (0.06, &[("群租隔断", 2.0), ("消防通道堵塞", 2.0)]),
         Kind::HomeKitchen => (0.10, &[("燃气隐患", 3.0), ("消防通道堵塞", 1.0)]),
         Kind::Leak => (0.05, &[("管道渗漏", 1.0)]),
-        _ => (0.012, &[("飞线充电", 4.0), ("消防通道堵塞", 4.0), ("高空抛物", 2.0), ("电动车入户", 2.0), ("楼道堆物", 4.0), ("群租隔断", 0.4)]),
+        _ => (
+            0.012,
+            &[
+                ("飞线充电", 4.0),
+                ("消防通道堵塞", 4.0),
+                ("高空抛物", 2.0),
+                ("电动车入户", 2.0),
+                ("楼道堆物", 4.0),
+                ("群租隔断", 0.4),
+            ],
+        ),
     };
     let mut probability = probability;
     while dice.chance(probability) {
@@ -216,7 +239,8 @@ fn draw(city: &City, dwelling: u32, number: &mut u32, events: &mut Vec<Event>) {
             95..100 => Place::Building(it.building),
             _ => Place::Dwelling(dwelling),
         };
-        let severity = if home.kind == Kind::Crowded { dice.between(2, 5) } else { dice.between(1, 4) } as i32;
+        let severity =
+            if home.kind == Kind::Crowded { dice.between(2, 5) } else { dice.between(1, 4) } as i32;
         events.push(Event { day, observed_on: day, place, number: *number, category, severity });
         *number += 1;
     }
@@ -227,7 +251,9 @@ fn message_key(message: &[u8]) -> String {
     match HazardReport::decode(message) {
         Ok(report) if !report.report_id.is_empty() => report.report_id,
         _ => {
-            let hash = message.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+            let hash = message.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
             format!("unreadable-{hash:016x}")
         }
     }

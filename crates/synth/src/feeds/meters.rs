@@ -28,7 +28,7 @@ const GAS_HEADER: [&str; 5] = ["燃气户号", "地址", "日期", "用气量(�
 
 const CSV_BROKEN: [Reason; 8] = [
     Reason::Undecodable,
-    Reason::MissingColumn,
+    Reason::Malformed,
     Reason::BadDate,
     Reason::OutOfRange,
     Reason::BadNumber,
@@ -121,6 +121,8 @@ struct Meter {
     file: String,
     breaker: Breaker,
     pending: BTreeMap<u32, Vec<Pending>>,
+    /// What was broken in the file that will be sent again.
+    broken_again: Vec<(Reason, String)>,
 }
 
 /// The three utilities' files, open.
@@ -140,7 +142,8 @@ impl<'a> Meters<'a> {
             for index in 0..total {
                 if has_account(city, utility, index) {
                     accounts[index as usize] |= 1 << utility as u8;
-                    let place = (index < city.dwellings.len() as u32).then(|| city.code(Place::Dwelling(index)));
+                    let place =
+                        (index < city.dwellings.len() as u32).then(|| city.code(Place::Dwelling(index)));
                     let done = utility.address(city, index).done;
                     ledger.matched(utility.id(), &utility.account(city, index), place.as_deref(), done)?;
                 }
@@ -148,9 +151,17 @@ impl<'a> Meters<'a> {
         }
         let mut meters = Vec::new();
         for utility in Utility::ALL {
-            let (kinds, gap): (&'static [Reason], u64) = if utility == Utility::Power { (&API_BROKEN, 31) } else { (&CSV_BROKEN, 31) };
+            let (kinds, gap): (&'static [Reason], u64) =
+                if utility == Utility::Power { (&API_BROKEN, 31) } else { (&CSV_BROKEN, 31) };
             let (out, file) = open(city, ledger, utility, 0)?;
-            meters.push(Meter { utility, out, file, breaker: Breaker::new(city, utility.id(), kinds, gap), pending: BTreeMap::new() });
+            meters.push(Meter {
+                utility,
+                out,
+                file,
+                breaker: Breaker::new(city, utility.id(), kinds, gap),
+                pending: BTreeMap::new(),
+                broken_again: Vec::new(),
+            });
         }
         Ok(Meters { city, meters, accounts })
     }
@@ -167,7 +178,8 @@ impl<'a> Meters<'a> {
             }
         }
         let mut habit = Dice::new(plan.seed, Domain::Habit, u64::from(day));
-        let mut arrivals = [Domain::WaterArrival, Domain::PowerArrival, Domain::GasArrival].map(|d| Dice::new(plan.seed, d, u64::from(day)));
+        let mut arrivals = [Domain::WaterArrival, Domain::PowerArrival, Domain::GasArrival]
+            .map(|d| Dice::new(plan.seed, d, u64::from(day)));
         for index in 0..self.accounts.len() as u32 {
             let used = match city.dwellings.get(index as usize) {
                 Some(_) if !city.is_in_use(index, day) => continue,
@@ -203,10 +215,11 @@ impl<'a> Meters<'a> {
             let folder = meter.out.path().parent().map(std::path::Path::to_path_buf).unwrap_or_default();
             ledger.close(meter.utility.id(), meter.out)?;
             if meter.utility == Utility::Water {
-                let again = days * 2 / 5;
+                let again = day_sent_again(self.city);
                 let source = folder.join(water_file(self.city, again));
-                let copy = format!("{:04}-again-{}.csv", days + 1, self.city.plan.date(again).format("%Y%m%d"));
-                send_again(ledger, &source, &copy)?;
+                let copy =
+                    format!("{:04}-again-{}.csv", days + 1, self.city.plan.date(again).format("%Y%m%d"));
+                send_again(ledger, &source, &copy, &meter.broken_again)?;
                 extra_column(self.city, ledger, &format!("{:04}-extra.csv", days + 2))?;
             }
         }
@@ -230,7 +243,13 @@ impl Meter {
         Ok(())
     }
 
-    fn arrive(&mut self, city: &City, ledger: &mut Ledger, dice: &mut Dice, reading: Pending) -> Result<(), Error> {
+    fn arrive(
+        &mut self,
+        city: &City,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+        reading: Pending,
+    ) -> Result<(), Error> {
         let rates = &city.plan.rates;
         let feed = self.utility.id();
         let mut roll = dice.unit();
@@ -247,7 +266,11 @@ impl Meter {
             self.pending.entry(day + dice.between(1, 6)).or_default().push(reading);
         } else if falls(rates.corrected) {
             ledger.feed(feed).corrected += 1;
-            let wrong = if dice.chance(0.5) { reading.hundredths * 10 } else { reading.hundredths + dice.between(20, 400) };
+            let wrong = if dice.chance(0.5) {
+                reading.hundredths * 10
+            } else {
+                reading.hundredths + dice.between(20, 400)
+            };
             self.write(city, ledger, &Pending { hundredths: wrong, ..reading }, day)?;
             self.pending.entry(day + dice.between(1, 4)).or_default().push(reading);
         } else {
@@ -261,7 +284,13 @@ impl Meter {
         Ok(())
     }
 
-    fn write(&mut self, city: &City, ledger: &mut Ledger, reading: &Pending, today: u32) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        city: &City,
+        ledger: &mut Ledger,
+        reading: &Pending,
+        today: u32,
+    ) -> Result<(), Error> {
         let feed = self.utility.id();
         let address = self.utility.address(city, reading.account).text;
         let number = self.utility.account(city, reading.account);
@@ -272,12 +301,19 @@ impl Meter {
                 // Accounts of their own: what they say replaces nothing.
                 broken.number = format!("9{}{serial:05}", &number[..number.len() - 6]);
                 let mut dice = Dice::new(city.plan.seed, Domain::Stranger, u64::MAX - serial);
-                broken.address = if reason == Reason::EmptyAddress { String::new() } else { strangers::abroad(city, &mut dice) };
+                broken.address = if reason == Reason::EmptyAddress {
+                    String::new()
+                } else {
+                    strangers::abroad(city, &mut dice)
+                };
                 ledger.matched(feed, &broken.number, None, Done::default())?;
             }
             let (bytes, key) = self.broken_row(city, &broken, reading, today)?;
             self.out.raw(&bytes)?;
             ledger.broke(feed, &self.file, reason, &key)?;
+            if self.utility == Utility::Water && self.file == water_file(city, day_sent_again(city)) {
+                self.broken_again.push((reason, key));
+            }
         }
         ledger.feed(feed).records += 1;
         let date = city.plan.date(reading.day);
@@ -288,7 +324,13 @@ impl Meter {
         }
     }
 
-    fn broken_row(&self, city: &City, broken: &Broken, reading: &Pending, today: u32) -> Result<(Vec<u8>, String), Error> {
+    fn broken_row(
+        &self,
+        city: &City,
+        broken: &Broken,
+        reading: &Pending,
+        today: u32,
+    ) -> Result<(Vec<u8>, String), Error> {
         let date = city.plan.date(reading.day);
         if self.utility == Utility::Power {
             return Ok(broken_item(city, broken, reading, date, today));
@@ -298,8 +340,13 @@ impl Meter {
             _ => (WATER, water_cells(&broken.number, broken.address.clone(), reading, date)),
         };
         match broken.reason {
-            Reason::MissingColumn => cells.truncate(3),
-            Reason::BadDate => cells[2] = (*["2025/11/31", "20251345", "2025年2月30日"].get(broken.serial as usize % 3).unwrap_or(&"")).to_owned(),
+            Reason::Malformed => cells.truncate(3),
+            Reason::BadDate => {
+                cells[2] = (*["2025/11/31", "20251345", "2025年2月30日"]
+                    .get(broken.serial as usize % 3)
+                    .unwrap_or(&""))
+                .to_owned()
+            }
             Reason::OutOfRange => cells[3] = "-3.20".to_owned(),
             Reason::BadNumber => cells[3] = "抄表失败".to_owned(),
             Reason::MissingKey => cells[0].clear(),
@@ -375,7 +422,14 @@ struct Item<'a> {
     updated_at: String,
 }
 
-fn item<'a>(number: &'a str, address: &'a str, reading: &Pending, date: NaiveDate, today: u32, city: &City) -> Item<'a> {
+fn item<'a>(
+    number: &'a str,
+    address: &'a str,
+    reading: &Pending,
+    date: NaiveDate,
+    today: u32,
+    city: &City,
+) -> Item<'a> {
     // Read over night, so it is there the morning after.
     let read_on = city.plan.date(today).checked_add_days(Days::new(1)).unwrap_or(date);
     Item {
@@ -383,7 +437,11 @@ fn item<'a>(number: &'a str, address: &'a str, reading: &Pending, date: NaiveDat
         service_address: address,
         reading_date: date.to_string(),
         kwh: f64::from(reading.hundredths) / 100.0,
-        updated_at: format!("{read_on}T{:02}:{:02}:00+08:00", 5 + reading.account % 2, reading.account / 7 % 60),
+        updated_at: format!(
+            "{read_on}T{:02}:{:02}:00+08:00",
+            5 + reading.account % 2,
+            reading.account / 7 % 60
+        ),
     }
 }
 
@@ -391,7 +449,13 @@ fn json(item: &Item<'_>) -> String {
     serde_json::to_string(item).expect("invariant: an item is plain text and numbers")
 }
 
-fn broken_item(city: &City, broken: &Broken, reading: &Pending, date: NaiveDate, today: u32) -> (Vec<u8>, String) {
+fn broken_item(
+    city: &City,
+    broken: &Broken,
+    reading: &Pending,
+    date: NaiveDate,
+    today: u32,
+) -> (Vec<u8>, String) {
     let mut value = serde_json::to_value(item(&broken.number, &broken.address, reading, date, today, city))
         .expect("invariant: an item is plain text and numbers");
     let mut key = format!("{}|{date}", broken.number);
@@ -401,7 +465,10 @@ fn broken_item(city: &City, broken: &Broken, reading: &Pending, date: NaiveDate,
                 fields.shift_remove("kwh");
             }
             Reason::UnknownColumn => {
-                fields.insert("tenant_phone".to_owned(), format!("{}TEL-{:08}", crate::CANARY, broken.serial).into());
+                fields.insert(
+                    "tenant_phone".to_owned(),
+                    format!("{}TEL-{:08}", crate::CANARY, broken.serial).into(),
+                );
             }
             Reason::BadDate => {
                 fields.insert("reading_date".to_owned(), "2025-02-30".into());
@@ -423,17 +490,31 @@ fn broken_item(city: &City, broken: &Broken, reading: &Pending, date: NaiveDate,
     (format!("{value}\n").into_bytes(), key)
 }
 
+/// The day whose water file is sent twice.
+fn day_sent_again(city: &City) -> u32 {
+    city.plan.days * 2 / 5
+}
+
 /// The same file once more, byte for byte.
-fn send_again(ledger: &mut Ledger, source: &std::path::Path, name: &str) -> Result<(), Error> {
+fn send_again(
+    ledger: &mut Ledger,
+    source: &std::path::Path,
+    name: &str,
+    broken: &[(Reason, String)],
+) -> Result<(), Error> {
     let id = Utility::Water.id();
     let bytes = std::fs::read(source).map_err(Error::file("reading back", source))?;
     let rows = bytes.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1) as u64;
     let mut out = ledger.source(id, name)?;
     out.raw(&bytes)?;
     ledger.close(id, out)?;
+    for (reason, key) in broken {
+        ledger.broke(id, name, *reason, key)?;
+    }
+    let good = rows - broken.len() as u64;
     let feed = ledger.feed(id);
-    feed.records += rows;
-    feed.repeated += rows;
+    feed.records += good;
+    feed.repeated += good;
     Ok(())
 }
 
@@ -443,7 +524,9 @@ fn extra_column(city: &City, ledger: &mut Ledger, name: &str) -> Result<(), Erro
     let mut out = ledger.source(id, name)?;
     out.raw(&WATER.row(&[&WATER_HEADER[..], &["联系电话"]].concat()))?;
     let date = city.plan.end;
-    for account in (0..city.dwellings.len() as u32).step_by(61).filter(|a| has_account(city, Utility::Water, *a)).take(5) {
+    for account in
+        (0..city.dwellings.len() as u32).step_by(61).filter(|a| has_account(city, Utility::Water, *a)).take(5)
+    {
         let number = Utility::Water.account(city, account);
         let reading = Pending { account, day: city.plan.days - 1, hundredths: 30 };
         let mut cells = water_cells(&number, Utility::Water.address(city, account).text, &reading, date);

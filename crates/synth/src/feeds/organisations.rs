@@ -15,7 +15,8 @@ use super::strangers;
 
 const FEED: &str = "civil-affairs/organisations";
 const HEADER: [&str; 7] = ["统一社会信用代码", "名称", "类型", "住所", "成立日期", "状态", "法定代表人"];
-const BROKEN: [Reason; 5] = [Reason::EmptyAddress, Reason::BadDate, Reason::MissingKey, Reason::OtherProvince, Reason::BadValue];
+const BROKEN: [Reason; 5] =
+    [Reason::EmptyAddress, Reason::BadDate, Reason::MissingKey, Reason::OtherProvince, Reason::MissingValue];
 const KINDS: [(&str, &str, &str); 8] = [
     ("老年协会", "社会团体", "51"),
     ("志愿者协会", "社会团体", "51"),
@@ -45,7 +46,11 @@ pub(crate) fn write(city: &City, ledger: &mut Ledger) -> Result<(), Error> {
     let mut breaker = Breaker::new(city, FEED, &BROKEN, 5);
     // On the ground floor, where a sign can hang.
     let grounds: Vec<u32> = (0..city.dwellings.len() as u32)
-        .filter(|&d| city.dwellings[d as usize].room < 200 && city.dwellings[d as usize].home.crowd == 0 && city.is_in_use(d, 0))
+        .filter(|&d| {
+            city.dwellings[d as usize].room < 200
+                && city.dwellings[d as usize].home.crowd == 0
+                && city.is_in_use(d, 0)
+        })
         .collect();
     let wanted = (city.dwellings.len() as u32 / 120).max(30).min(grounds.len() as u32);
     for at in 0..wanted {
@@ -76,7 +81,11 @@ fn organisation(city: &City, at: u32, dwelling: u32) -> (Organisation, Option<Do
     let place = Place::Dwelling(dwelling);
     let compound = city.compound_of(place);
     let (kind, class, prefix) = *dice.pick(&KINDS);
-    let code = format!("{prefix}{}MJ{:08}", city.county_of(compound).code, scramble(at, 100_000_000, city.plan.seed + 19));
+    let code = format!(
+        "{prefix}{}MJ{:08}",
+        city.county_of(compound).code,
+        scramble(at, 100_000_000, city.plan.seed + 19)
+    );
     let stranger = dice.chance(city.plan.rates.strangers);
     let (premises, done) = if stranger {
         (strangers::address(city, &mut dice), None)
@@ -103,7 +112,14 @@ fn organisation(city: &City, at: u32, dwelling: u32) -> (Organisation, Option<Do
     (it, done)
 }
 
-fn break_row(city: &City, at: u32, dwelling: u32, reason: Reason, ledger: &mut Ledger, file: &str) -> Result<Organisation, Error> {
+fn break_row(
+    city: &City,
+    at: u32,
+    dwelling: u32,
+    reason: Reason,
+    ledger: &mut Ledger,
+    file: &str,
+) -> Result<Organisation, Error> {
     let serial = ledger.feed(FEED).broken_total();
     let mut dice = Dice::new(city.plan.seed, Domain::Stranger, 1 << 42 | serial);
     let spelled = spell::spell(city, Feed::Organisations, Place::Dwelling(dwelling), u64::from(at));
@@ -125,7 +141,7 @@ fn break_row(city: &City, at: u32, dwelling: u32, reason: Reason, ledger: &mut L
             it.premises = strangers::abroad(city, &mut dice);
             ledger.matched(FEED, &it.code, None, Done::default())?;
         }
-        _ => it.status = "情况不明",
+        _ => it.name.clear(),
     }
     ledger.broke(FEED, file, reason, &it.code)?;
     Ok(it)
@@ -147,7 +163,14 @@ fn workbook(city: &City, rows: &[Organisation]) -> Result<Vec<u8>, XlsxError> {
         sheet.write_string(0, column as u16, *title)?;
     }
     for (row, it) in (1u32..).zip(rows) {
-        for (column, text) in [(0, it.code.as_str()), (1, &it.name), (2, it.class), (3, &it.premises), (5, it.status), (6, &it.head)] {
+        for (column, text) in [
+            (0, it.code.as_str()),
+            (1, &it.name),
+            (2, it.class),
+            (3, &it.premises),
+            (5, it.status),
+            (6, &it.head),
+        ] {
             if !text.is_empty() {
                 sheet.write_string(row, column, text)?;
             }

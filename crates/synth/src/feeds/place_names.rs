@@ -11,9 +11,11 @@ use crate::ledger::{Breaker, Dialect, Ledger, Out, spoil};
 use crate::names::CompoundName;
 
 pub(crate) const FEED: &str = "civil-affairs/place-names";
-const HEADER: [&str; 9] = ["地名代码", "类别", "标准名称", "曾用名", "所在区县", "所在街道", "状态", "启用日期", "变更日期"];
+const HEADER: [&str; 9] =
+    ["地名代码", "类别", "标准名称", "曾用名", "所在区县", "所在街道", "状态", "启用日期", "变更日期"];
 const DIALECT: Dialect = Dialect { separator: ',', line_end: "\n", encoding: UTF_8 };
-const BROKEN: [Reason; 5] = [Reason::Undecodable, Reason::MissingColumn, Reason::BadDate, Reason::MissingValue, Reason::BadValue];
+const BROKEN: [Reason; 5] =
+    [Reason::Undecodable, Reason::Malformed, Reason::BadDate, Reason::MissingKey, Reason::BadValue];
 
 pub(crate) fn write(city: &City, ledger: &mut Ledger) -> Result<(), Error> {
     let mut breaker = Breaker::new(city, FEED, &BROKEN, 2);
@@ -45,7 +47,14 @@ pub(crate) fn write(city: &City, ledger: &mut Ledger) -> Result<(), Error> {
     ledger.close(FEED, out)
 }
 
-fn put(city: &City, ledger: &mut Ledger, out: &mut Out, file: &str, breaker: &mut Breaker, cells: Vec<String>) -> Result<(), Error> {
+fn put(
+    city: &City,
+    ledger: &mut Ledger,
+    out: &mut Out,
+    file: &str,
+    breaker: &mut Breaker,
+    cells: Vec<String>,
+) -> Result<(), Error> {
     ledger.feed(FEED).records += 1;
     out.raw(&DIALECT.row(&cells))?;
     let Some(reason) = breaker.due() else { return Ok(()) };
@@ -53,9 +62,9 @@ fn put(city: &City, ledger: &mut Ledger, out: &mut Out, file: &str, breaker: &mu
     let serial = ledger.feed(FEED).broken_total();
     cells[0] = format!("DM{}9{serial:07}", &city.counties[0].code);
     match reason {
-        Reason::MissingColumn => cells.truncate(5),
+        Reason::Malformed => cells.truncate(5),
         Reason::BadDate => cells[7] = "2025-13-01".to_owned(),
-        Reason::MissingValue => cells[2].clear(),
+        Reason::MissingKey => cells[0].clear(),
         Reason::BadValue => cells[1] = "桥梁隧道".to_owned(),
         _ => {}
     }
@@ -72,8 +81,20 @@ fn road(city: &City, at: usize) -> Vec<String> {
     let it = &city.roads[at];
     let township = city.counties[it.county].townships[it.township].name.clone();
     let opened = days_before(city.plan.start(), 4_000 + (at as u32 * 131) % 9_000);
-    let changed = it.former.as_ref().map(|_| days_before(city.plan.start(), 300 + (at as u32 * 57) % 3_000).to_string());
-    row(code(city, it.county, at as u32 * 3), "道路", &it.name, it.former.clone(), &city.counties[it.county].name, township, opened.to_string(), changed)
+    let changed = it
+        .former
+        .as_ref()
+        .map(|_| days_before(city.plan.start(), 300 + (at as u32 * 57) % 3_000).to_string());
+    row(
+        code(city, it.county, at as u32 * 3),
+        "道路",
+        &it.name,
+        it.former.clone(),
+        &city.counties[it.county].name,
+        township,
+        opened.to_string(),
+        changed,
+    )
 }
 
 fn compound(city: &City, at: usize) -> Vec<String> {
@@ -81,7 +102,16 @@ fn compound(city: &City, at: usize) -> Vec<String> {
     let township = city.township_of(it).name.clone();
     let age = (city.plan.start() - it.built).num_days() as u32;
     let changed = it.former.as_ref().map(|_| days_before(city.plan.start(), age / 3 + 30).to_string());
-    row(code(city, it.county, at as u32 * 3 + 1), "住宅区", &it.name, it.former.clone(), &city.county_of(it).name, township, it.built.to_string(), changed)
+    row(
+        code(city, it.county, at as u32 * 3 + 1),
+        "住宅区",
+        &it.name,
+        it.former.clone(),
+        &city.county_of(it).name,
+        township,
+        it.built.to_string(),
+        changed,
+    )
 }
 
 /// A compound that was pulled down years ago: its name is withdrawn and answers to no standard address.
@@ -93,13 +123,31 @@ fn gone(city: &City, at: usize) -> Vec<String> {
     let name = CompoundName::draw(&mut dice).full();
     let opened = days_before(city.plan.start(), dice.between(9_000, 14_000)).to_string();
     let changed = days_before(city.plan.start(), dice.between(200, 3_000)).to_string();
-    let mut cells = row(code(city, county, at as u32 * 3 + 2), "住宅区", &name, None, &city.counties[county].name, township, opened, Some(changed));
+    let mut cells = row(
+        code(city, county, at as u32 * 3 + 2),
+        "住宅区",
+        &name,
+        None,
+        &city.counties[county].name,
+        township,
+        opened,
+        Some(changed),
+    );
     cells[6] = "注销".to_owned();
     cells
 }
 
 #[allow(clippy::too_many_arguments)]
-fn row(code: String, class: &str, name: &str, former: Option<String>, county: &str, township: String, opened: String, changed: Option<String>) -> Vec<String> {
+fn row(
+    code: String,
+    class: &str,
+    name: &str,
+    former: Option<String>,
+    county: &str,
+    township: String,
+    opened: String,
+    changed: Option<String>,
+) -> Vec<String> {
     let status = if former.is_some() { "更名" } else { "使用" };
     vec![
         code,

@@ -17,8 +17,9 @@ use crate::spell::{self, Done, Feed};
 use super::strangers;
 
 const FEED: &str = "police/housing-registrations";
+/// A line that cannot be read may hold personal fields, so that its bytes must be withheld.
 const BROKEN: [Reason; 9] = [
-    Reason::Malformed,
+    Reason::Withheld,
     Reason::MissingColumn,
     Reason::UnknownColumn,
     Reason::BadDate,
@@ -66,17 +67,30 @@ impl<'a> Registrations<'a> {
     pub fn open(city: &'a City, ledger: &mut Ledger) -> Result<Registrations<'a>, Error> {
         let out = ledger.source(FEED, "registrations.jsonl")?;
         let breaker = Breaker::new(city, FEED, &BROKEN, 17);
-        let mut this = Registrations { city, out, breaker, changes: Vec::new(), repeat: Dice::new(city.plan.seed, Domain::Registration, u64::MAX) };
+        let mut this = Registrations {
+            city,
+            out,
+            breaker,
+            changes: Vec::new(),
+            repeat: Dice::new(city.plan.seed, Domain::Registration, u64::MAX),
+        };
         // The oldest first, as a cursor on the update time would bring them.
-        let mut order: Vec<(u32, u32)> = (0..city.dwellings.len() as u32).filter(|d| is_registered(city, *d)).map(|d| (age_days(city, d), d)).collect();
-        order.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (_, dwelling) in order {
-            let spelled = spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling));
-            ledger.matched(FEED, &registration_id(city, dwelling), Some(&city.code(Place::Dwelling(dwelling))), spelled.done)?;
+        let mut order: Vec<u32> =
+            (0..city.dwellings.len() as u32).filter(|d| is_registered(city, *d)).collect();
+        order.sort_by_cached_key(|&d| (std::cmp::Reverse(age_days(city, d)), clock(d)));
+        for dwelling in order {
+            let spelled =
+                spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling));
+            ledger.matched(
+                FEED,
+                &registration_id(city, dwelling),
+                Some(&city.code(Place::Dwelling(dwelling))),
+                spelled.done,
+            )?;
             this.put(ledger, &base(city, dwelling, spelled.text))?;
             this.changes.extend(change(city, dwelling));
         }
-        this.changes.sort_by_key(|change| (change.day, change.dwelling));
+        this.changes.sort_by_key(|change| (change.day, clock(change.dwelling)));
         Ok(this)
     }
 
@@ -124,15 +138,20 @@ impl<'a> Registrations<'a> {
         let mut value = serde_json::to_value(&row).expect("invariant: a row is plain text and numbers");
         if let Some(fields) = value.as_object_mut() {
             match reason {
-                Reason::MissingColumn => drop(fields.shift_remove("address")),
-                Reason::UnknownColumn => drop(fields.insert("tenant_names".to_owned(), format!("{}NAME-{serial:04}", crate::CANARY).into())),
+                Reason::MissingColumn => drop(fields.shift_remove("updated_at")),
+                Reason::UnknownColumn => {
+                    drop(fields.insert(
+                        "tenant_names".to_owned(),
+                        format!("{}NAME-{serial:04}", crate::CANARY).into(),
+                    ))
+                }
                 Reason::BadNumber => drop(fields.insert("area_m2".to_owned(), Value::from("八十平方"))),
                 Reason::OutOfRange => drop(fields.insert("registered_count".to_owned(), Value::from(-3))),
                 _ => {}
             }
         }
         let mut line = value.to_string();
-        if reason == Reason::Malformed {
+        if reason == Reason::Withheld {
             // Cut behind the personal fields' beginning, at a whole character.
             let cut = line.find("landlord_phone").unwrap_or(line.len());
             line.truncate(cut);
@@ -149,11 +168,16 @@ fn json(row: &Row) -> String {
     serde_json::to_string(row).expect("invariant: a row is plain text and numbers")
 }
 
+/// The time of day at which its clerk works.
+fn clock(dwelling: u32) -> String {
+    format!("{:02}:{:02}:{:02}+08:00", 8 + dwelling % 10, dwelling / 10 % 60, dwelling / 600 % 60)
+}
+
 /// Some dwellings were never registered, crowded ones a little more often.
 fn is_registered(city: &City, dwelling: u32) -> bool {
     let mut dice = Dice::new(city.plan.seed, Domain::Registration, u64::from(dwelling));
     let home = &city.dwellings[dwelling as usize].home;
-    let unknown = if home.kind == Kind::Crowded { 0.05 } else { 0.04 };
+    let unknown = if home.kind == Kind::Crowded { 0.03 } else { 0.04 };
     dice.unit() >= unknown && city.is_ever_in_use(dwelling)
 }
 
@@ -166,14 +190,14 @@ fn registration_id(city: &City, dwelling: u32) -> String {
     format!("FW{:08}", scramble(dwelling, 100_000_000, city.plan.seed + 17))
 }
 
-/// Whether the register knows that it is let: a tenth of the crowded ones, and more of the small ones, were never declared.
+/// Whether the register knows that it is let: some of the crowded ones, and more of the small ones, were never declared.
 fn declared_rental(city: &City, dwelling: u32) -> bool {
     let home = &city.dwellings[dwelling as usize].home;
     let undeclared = Dice::new(city.plan.seed, Domain::Registration, 1 << 41 | u64::from(dwelling)).unit();
     home.let_out
         && undeclared
             >= match home.kind {
-                Kind::Crowded => 0.10,
+                Kind::Crowded => 0.06,
                 Kind::SmallRental => 0.25,
                 _ => 0.05,
             }
@@ -191,8 +215,12 @@ fn base(city: &City, dwelling: u32, address: String) -> Row {
         is_rental: declared_rental(city, dwelling),
         registered_count: home.registered,
         valid_from: days_before(updated, age % 40).to_string(),
-        updated_at: format!("{updated}T{:02}:{:02}:{:02}+08:00", 8 + dwelling % 10, dwelling / 10 % 60, dwelling / 600 % 60),
-        landlord_id_card: format!("{}ID-{}{dwelling:08}", crate::CANARY, city.county_of(city.compound_of(Place::Dwelling(dwelling))).code),
+        updated_at: format!("{updated}T{}", clock(dwelling)),
+        landlord_id_card: format!(
+            "{}ID-{}{dwelling:08}",
+            crate::CANARY,
+            city.county_of(city.compound_of(Place::Dwelling(dwelling))).code
+        ),
         landlord_phone: format!("{}TEL-138{dwelling:08}", crate::CANARY),
     }
 }
@@ -212,18 +240,24 @@ fn change(city: &City, dwelling: u32) -> Option<Change> {
         _ => home.registered,
     };
     let declared = is_rental || (home.let_out && dice.chance(0.5));
-    (registered != home.registered || declared != is_rental).then_some(Change { day, dwelling, is_rental: declared, registered })
+    (registered != home.registered || declared != is_rental).then_some(Change {
+        day,
+        dwelling,
+        is_rental: declared,
+        registered,
+    })
 }
 
 fn changed(city: &City, change: &Change) -> Row {
     let dwelling = change.dwelling;
-    let address = spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling)).text;
+    let address =
+        spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling)).text;
     let date = city.plan.date(change.day);
     Row {
         is_rental: change.is_rental,
         registered_count: change.registered,
         valid_from: date.to_string(),
-        updated_at: format!("{date}T{:02}:{:02}:{:02}+08:00", 9 + dwelling % 8, dwelling / 10 % 60, dwelling / 600 % 60),
+        updated_at: format!("{date}T{}", clock(dwelling)),
         ..base(city, dwelling, address)
     }
 }
@@ -238,12 +272,17 @@ fn write_sql(city: &City, changes: &[Change], dir: &std::path::Path) -> Result<(
          COPY housing_registrations (registration_id, address, area_m2, rooms, is_rental, registered_count, valid_from, updated_at, \
          landlord_id_card, landlord_phone) FROM stdin;",
     )?;
-    let latest: std::collections::HashMap<u32, &Change> = changes.iter().map(|change| (change.dwelling, change)).collect();
+    let latest: std::collections::HashMap<u32, &Change> =
+        changes.iter().map(|change| (change.dwelling, change)).collect();
     let mut line = String::new();
     for dwelling in (0..city.dwellings.len() as u32).filter(|d| is_registered(city, *d)) {
         let row = match latest.get(&dwelling) {
             Some(change) => changed(city, change),
-            None => base(city, dwelling, spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling)).text),
+            None => base(
+                city,
+                dwelling,
+                spell::spell(city, Feed::Registrations, Place::Dwelling(dwelling), u64::from(dwelling)).text,
+            ),
         };
         line.clear();
         let flag = if row.is_rental { 't' } else { 'f' };

@@ -15,13 +15,29 @@ use super::strangers;
 
 pub(crate) const FEED: &str = "police/standard-addresses";
 const HEADER: [&str; 18] = [
-    "地址编码", "标准地址", "行政区划代码", "省", "市", "区县", "街道", "社区", "道路", "门牌号", "小区名称", "楼栋", "单元", "户室",
-    "地址级别", "状态", "别名", "更新时间",
+    "地址编码",
+    "标准地址",
+    "行政区划代码",
+    "省",
+    "市",
+    "区县",
+    "街道",
+    "社区",
+    "道路",
+    "门牌号",
+    "小区名称",
+    "楼栋",
+    "单元",
+    "户室",
+    "地址级别",
+    "状态",
+    "别名",
+    "更新时间",
 ];
 const DIALECT: Dialect = Dialect { separator: ',', line_end: "\n", encoding: UTF_8 };
 const BROKEN: [Reason; 7] = [
     Reason::Undecodable,
-    Reason::MissingColumn,
+    Reason::Malformed,
     Reason::BadDate,
     Reason::EmptyAddress,
     Reason::OtherProvince,
@@ -34,7 +50,9 @@ pub(crate) fn write(city: &City, ledger: &mut Ledger) -> Result<(), Error> {
     let mut writer = Writer { city, breaker: Breaker::new(city, FEED, &BROKEN, 29), broken: 0 };
     writer.file(ledger, "full-0001.csv", true, |_| Some(0))?;
     for epoch in [1u8, 2] {
-        writer.file(ledger, &format!("increment-000{}.csv", epoch + 1), false, |place| changed_in(city, place, epoch).then_some(epoch))?;
+        writer.file(ledger, &format!("increment-000{}.csv", epoch + 1), false, |place| {
+            changed_in(city, place, epoch).then_some(epoch)
+        })?;
     }
     writer.extra_column(ledger)?;
     let before = ledger.feed(FEED).records;
@@ -53,14 +71,22 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes the places for which `epoch_of` names an epoch and that are listed then.
-    fn file(&mut self, ledger: &mut Ledger, name: &str, full: bool, epoch_of: impl Fn(Place) -> Option<u8>) -> Result<(), Error> {
+    fn file(
+        &mut self,
+        ledger: &mut Ledger,
+        name: &str,
+        full: bool,
+        epoch_of: impl Fn(Place) -> Option<u8>,
+    ) -> Result<(), Error> {
         let mut out = ledger.source(FEED, name)?;
         if full {
             out.raw(b"\xef\xbb\xbf")?;
         }
         out.raw(&DIALECT.row(&HEADER))?;
         for place in self.city.places() {
-            let Some(cells) = epoch_of(place).and_then(|epoch| row(self.city, place, epoch)) else { continue };
+            let Some(cells) = epoch_of(place).and_then(|epoch| row(self.city, place, epoch)) else {
+                continue;
+            };
             ledger.feed(FEED).records += 1;
             out.raw(&DIALECT.row(&cells))?;
             if let Some(reason) = self.breaker.due() {
@@ -72,7 +98,14 @@ impl Writer<'_> {
     }
 
     /// A row of its own beside the good one, so that no standard address is lost.
-    fn break_row(&mut self, ledger: &mut Ledger, out: &mut Out, file: &str, mut cells: Vec<String>, reason: Reason) -> Result<(), Error> {
+    fn break_row(
+        &mut self,
+        ledger: &mut Ledger,
+        out: &mut Out,
+        file: &str,
+        mut cells: Vec<String>,
+        reason: Reason,
+    ) -> Result<(), Error> {
         cells[0] = format!("{}9{:09}", &cells[0][..6], self.broken);
         let mut dice = Dice::new(self.city.plan.seed, Domain::StandardAddress, self.broken);
         match reason {
@@ -85,7 +118,7 @@ impl Writer<'_> {
             }
             Reason::BadValue => cells[15] = "在建".to_owned(),
             Reason::MissingKey => cells[0].clear(),
-            Reason::MissingColumn => cells.truncate(11),
+            Reason::Malformed => cells.truncate(11),
             _ => {}
         }
         let row = DIALECT.row(&cells);
@@ -113,7 +146,9 @@ fn version(city: &City, place: Place, epoch: u8) -> Option<u8> {
     let (building, listed) = match place {
         Place::Compound(_) => (None, 0),
         Place::Building(b) | Place::Unit(b, _) => (Some(b), city.buildings[b as usize].listed_from),
-        Place::Dwelling(d) => (Some(city.dwellings[d as usize].building), city.dwellings[d as usize].listed_from),
+        Place::Dwelling(d) => {
+            (Some(city.dwellings[d as usize].building), city.dwellings[d as usize].listed_from)
+        }
     };
     if listed > epoch {
         return None;
@@ -139,7 +174,8 @@ fn changed_in(city: &City, place: Place, epoch: u8) -> bool {
 fn row(city: &City, place: Place, epoch: u8) -> Option<Vec<String>> {
     let changed = version(city, place, epoch)?;
     let compound = city.compound_of(place);
-    let (county, township, community) = (city.county_of(compound), city.township_of(compound), city.community_of(compound));
+    let (county, township, community) =
+        (city.county_of(compound), city.township_of(compound), city.community_of(compound));
     let new_name = compound.renamed.as_ref().filter(|_| epoch >= 1);
     let name = new_name.unwrap_or(&compound.name);
     let (building, unit, room) = spell::numbers(city, place);
@@ -193,7 +229,11 @@ fn status(city: &City, place: Place, epoch: u8) -> &'static str {
     } else {
         // A room closed by the house office: rare, and the meters know nothing of it.
         match place {
-            Place::Dwelling(d) if city.dwellings[d as usize].home.kind == crate::Kind::Empty && d.is_multiple_of(37) => "停用",
+            Place::Dwelling(d)
+                if city.dwellings[d as usize].home.kind == crate::Kind::Empty && d.is_multiple_of(37) =>
+            {
+                "停用"
+            }
             _ => "在用",
         }
     }
@@ -202,7 +242,9 @@ fn status(city: &City, place: Place, epoch: u8) -> &'static str {
 fn updated_at(city: &City, place: Place, changed: u8) -> String {
     let (index, date): (u64, NaiveDate) = match place {
         Place::Compound(at) => (u64::from(at), days_before(city.plan.start(), 20 + at * 7 % 900)),
-        Place::Building(b) | Place::Unit(b, _) => (u64::from(b), days_before(city.plan.start(), 20 + b * 11 % 900)),
+        Place::Building(b) | Place::Unit(b, _) => {
+            (u64::from(b), days_before(city.plan.start(), 20 + b * 11 % 900))
+        }
         Place::Dwelling(d) => (u64::from(d), days_before(city.plan.start(), 20 + (d / 16) * 13 % 900)),
     };
     let date = if changed == 0 { date } else { city.plan.date(city.plan.epoch_day(changed)) };

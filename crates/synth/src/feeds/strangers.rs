@@ -15,7 +15,14 @@ pub(crate) fn abroad(city: &City, dice: &mut Dice) -> String {
         "河南省郑州市金水区花园路",
     ]);
     let name = &city.compounds[dice.below(city.compounds.len() as u32) as usize].name;
-    format!("{town}{}号{name}{}幢{}单元{}0{}室", dice.between(1, 300), dice.between(1, 30), dice.between(1, 4), dice.between(1, 6), dice.between(1, 4))
+    format!(
+        "{town}{}号{name}{}幢{}单元{}0{}室",
+        dice.between(1, 300),
+        dice.between(1, 30),
+        dice.between(1, 4),
+        dice.between(1, 6),
+        dice.between(1, 4)
+    )
 }
 
 /// Anywhere but at a standard address.
@@ -25,7 +32,14 @@ pub(crate) fn address(city: &City, dice: &mut Dice) -> String {
     match dice.below(10) {
         0..3 => abroad(city, dice),
         // The same county name and perhaps the same compound name in another city.
-        3..5 => format!("江苏省徐州市鼓楼区中山北路{}号{}{}幢{}0{}室", dice.between(1, 200), compound.name, dice.between(1, 9), dice.between(1, 6), dice.between(1, 4)),
+        3..5 => format!(
+            "江苏省徐州市鼓楼区中山北路{}号{}{}幢{}0{}室",
+            dice.between(1, 200),
+            compound.name,
+            dice.between(1, 9),
+            dice.between(1, 6),
+            dice.between(1, 4)
+        ),
         5 => format!("江苏省常州市天宁区延陵西路{}号", dice.between(1, 200)),
         6 => format!("{county}{}排涝泵站", city.road_of(compound).name),
         7 => format!("{county}{}公共卫生间", city.road_of(compound).name),
