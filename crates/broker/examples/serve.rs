@@ -5,6 +5,8 @@ use yibiao_broker::{Broker, Config};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut config = Config::new("broker");
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {

@@ -462,3 +462,7 @@ fn new_member_id(of: &str) -> String {
     let random = || std::hash::RandomState::new().build_hasher().finish();
     format!("{of}-{:016x}{:016x}", random(), random())
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

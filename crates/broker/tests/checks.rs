@@ -34,7 +34,7 @@ const CHECKS: &[(&str, Check, Option<&str>)] = &[
     (
         "log.retention",
         offsets::retention,
-        Some("Kafka looks only every log.retention.check.interval.ms, 5 minutes"),
+        Some("Kafka looks only every log.retention.check.interval.ms, by default 5 minutes"),
     ),
     ("group.static_expiry", groups::static_member, None),
     ("group.range", |t| groups::shared(t, "range"), None),
@@ -49,7 +49,11 @@ const CHECKS: &[(&str, Check, Option<&str>)] = &[
     ("admin.describe_configs", topics::describe, None),
     ("admin.alter_configs", topics::alter, None),
     ("admin.delete_records", topics::delete_records, None),
-    ("auto_create", topics::auto_create, None),
+    (
+        "auto_create",
+        topics::auto_create,
+        Some("fails where auto.create.topics.enable=false, as deploy/kafka sets it"),
+    ),
     ("produce.acks", records::acks, None),
     ("produce.idempotent", records::idempotent, None),
     ("codec.gzip", |t| records::codec(t, "gzip"), None),

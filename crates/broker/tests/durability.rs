@@ -35,7 +35,7 @@ impl Process {
         let serve = tests.parent().unwrap().parent().unwrap().join("examples/serve");
         let mut command = Command::new(serve);
         command.arg("--dir").arg(dir).args(["--listen", listen]).args(more).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.spawn().expect("built by `cargo build -p yibiao-broker --example serve`");
         let mut bootstrap = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut bootstrap).unwrap();
         Process { child, bootstrap: bootstrap.trim().to_owned() }

@@ -19,13 +19,16 @@ fn numbers(records: &[Read]) -> BTreeSet<i32> {
     records.iter().map(|record| record.text().parse().unwrap()).collect()
 }
 
+/// What a member read, and which partitions it last had.
+type Stay = Outcome<(Vec<Read>, BTreeSet<i32>)>;
+
 /// A second member, on its own thread until it is told to leave.
 fn second(
     target: &Target,
     topic: &str,
     settings: &[(&str, &str)],
     leave: Arc<AtomicBool>,
-) -> Outcome<std::thread::JoinHandle<Outcome<(Vec<Read>, BTreeSet<i32>)>>> {
+) -> Outcome<std::thread::JoinHandle<Stay>> {
     let consumer = target.consumer(settings)?;
     consumer.subscribe(&[topic]).map_err(on("subscribe"))?;
     Ok(std::thread::spawn(move || {

@@ -137,7 +137,7 @@ pub fn compaction(target: &Target) -> Outcome {
 }
 
 pub fn retention(target: &Target) -> Outcome {
-    let settings = [("retention.ms", "2000"), ("segment.ms", "1000"), ("segment.bytes", "65536")];
+    let settings = [("retention.ms", "2000"), ("segment.ms", "1000"), ("segment.bytes", "1048576")];
     let name = target.topic("retention", 1, &settings)?;
     let producer = target.producer(&[])?;
     for i in 0..5_000 {
