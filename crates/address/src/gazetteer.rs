@@ -226,9 +226,13 @@ impl Gazetteer {
     }
 
     pub(crate) fn string(&self, index: u32) -> &str {
+        std::str::from_utf8(self.string_bytes(index)).unwrap_or("")
+    }
+
+    fn string_bytes(&self, index: u32) -> &[u8] {
         let starts = self.words(Section::StringStarts);
         let (start, end) = (starts.get(index as usize) as usize, starts.get(index as usize + 1) as usize);
-        self.section(Section::Strings).get(start..end).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
+        self.section(Section::Strings).get(start..end).unwrap_or(&[])
     }
 
     /// The number of the label string `text`, if any place bears it.
@@ -237,7 +241,7 @@ impl Gazetteer {
         let (mut low, mut high) = (0, self.words(Section::StringStarts).len().saturating_sub(1));
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.string(middle as u32).cmp(text) {
+            match self.string_bytes(middle as u32).cmp(text.as_bytes()) {
                 std::cmp::Ordering::Equal => return Some(middle as u32),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,

@@ -2,7 +2,7 @@
 //! (`青禾二村(B区)` and `青禾2村b区` are one name); a number's key keeps every part of it.
 
 use crate::fold::{chinese_number, is_numeral};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The key of a folded text with, for each of its characters, the folded character it came from.
 #[derive(Debug, Default, Clone)]
@@ -25,7 +25,7 @@ impl NameKey {
                 at = end;
                 continue;
             }
-            if c.is_alphanumeric() {
+            if is_wordy(c) {
                 self.push(c, at);
             } else if at > 0 && folded[at - 1].is_ascii_digit() && folded.get(at + 1).is_some_and(char::is_ascii_digit) {
                 // Numbers never run together: 1-16 is not 116.
@@ -119,25 +119,19 @@ pub(crate) enum About {
     Alias = 6,
 }
 
-/// Hashes key characters without building a string.
-pub(crate) struct KeyHash {
-    bytes: [u8; 256],
-    len: usize,
-    seed: u64,
-}
+/// Hashes key characters one by one, without building a string: a folded 128-bit multiplication each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
     pub fn new(about: About) -> Self {
-        Self { bytes: [0; 256], len: 0, seed: about as u64 }
+        Self((about as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    pub fn char(mut self, c: char) -> Self {
-        if self.len + 4 > self.bytes.len() {
-            self.seed = xxh3_64_with_seed(&self.bytes[..self.len], self.seed);
-            self.len = 0;
-        }
-        self.len += c.encode_utf8(&mut self.bytes[self.len..]).len();
-        self
+    #[inline]
+    pub fn char(self, c: char) -> Self {
+        let product = u128::from(self.0 ^ (c as u64).wrapping_add(0xa076_1d64_78bd_642f)) * 0xe703_7ed1_a0b4_28db_u128;
+        Self((product as u64 ^ (product >> 64) as u64).wrapping_add(0x8ebc_6af0_9c88_c6e3))
     }
 
     pub fn chars(self, chars: &[char]) -> Self {
@@ -160,13 +154,23 @@ impl KeyHash {
     }
 
     pub fn finish(self) -> u64 {
-        xxh3_64_with_seed(&self.bytes[..self.len], self.seed)
+        xxh3_64(&self.0.to_le_bytes())
     }
 }
 
-/// May this character be taken for another by a slip? Never a number, a letter, or what tells namesakes apart.
+/// As `char::is_alphanumeric`, quick for the common ideographs.
+pub(crate) fn is_wordy(c: char) -> bool {
+    matches!(c, '\u{4e00}'..='\u{9fff}' | 'a'..='z' | '0'..='9') || (!c.is_ascii() && c.is_alphanumeric())
+}
+
+/// May this character, as written, be a slip for another? Never a number, a letter, or what tells namesakes apart.
 pub(crate) fn may_be_mistyped(c: char) -> bool {
-    !c.is_ascii() && !"东西南北中上下前后左右内外大小新老甲乙丙丁".contains(c) && !is_numeral(c)
+    may_be_meant(c) && !"东西南北中上下前后左右内外大小新老甲乙丙丁".contains(c)
+}
+
+/// May a slip have been written for this character? 欣 for 新, but no digit for another.
+pub(crate) fn may_be_meant(c: char) -> bool {
+    !c.is_ascii() && !is_numeral(c)
 }
 
 #[cfg(test)]

@@ -197,7 +197,8 @@ impl Resolver {
         let mut only = None;
         for i in 0..s.evidence.len() {
             let e = s.evidence[i];
-            if e.name != NameEvidence::Typo || e.other_name || e.area <= AreaEvidence::OtherCounty {
+            let vague = e.name_length <= 3 && e.area < AreaEvidence::County;
+            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherCounty {
                 continue;
             }
             self.read_doors(e, s);
@@ -302,7 +303,7 @@ fn enough(e: &Evidence) -> bool {
     match e.name {
         NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 3,
         NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
-        NameEvidence::Typo => confirmed && e.area > AreaEvidence::OtherCounty,
+        NameEvidence::Typo => e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty,
         NameEvidence::Mentioned | NameEvidence::None => {
             e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty
         }

@@ -6,7 +6,7 @@ use super::tree::{Node, Parent, Tree};
 use super::{BuildReport, FLAG_IMPLIED, via};
 use crate::Error;
 use crate::divisions::{DivisionId, Divisions};
-use crate::key::{About, KeyHash, may_be_mistyped};
+use crate::key::{About, KeyHash, may_be_meant, may_be_mistyped};
 use crate::lexicon::LexiconBytes;
 use crate::model::{Level, Status};
 use crate::parse::Label;
@@ -299,9 +299,11 @@ fn index(compounds: &[Compound], tree: &Tree, order: &Order) -> Vec<u8> {
         }
         all.extend(c.texts.iter().map(|&hash| (hash, at, via::STANDARD)));
         for (key, how) in &c.names {
-            for blank in blanks(key, 4) {
+            for blank in (0..key.len()).filter(|&i| key.len() >= 3 && may_be_meant(key[i])) {
                 all.push((KeyHash::new(About::BlankedName).blanked(key, blank).finish(), at, *how));
-                all.push((KeyHash::new(About::ShortenedName).without(key, blank).finish(), at, *how));
+            }
+            for lost in blanks(key, 4) {
+                all.push((KeyHash::new(About::ShortenedName).without(key, lost).finish(), at, *how));
             }
         }
     }

@@ -46,14 +46,7 @@ const ZONES: [&str; 15] = [
 const OFFICES: [&str; 4] = ["办事处", "街办", "街道", "办"];
 
 fn starts(text: &[char], word: &str) -> Option<usize> {
-    let mut n = 0;
-    for c in word.chars() {
-        if text.get(n) != Some(&c) {
-            return None;
-        }
-        n += 1;
-    }
-    Some(n)
+    super::begins(text, word).then(|| word.chars().count())
 }
 
 pub(crate) fn is_gap(c: char) -> bool {
@@ -190,15 +183,17 @@ impl Area {
                 None => false,
             };
         }
-        if !self.named {
-            // Against the feed's default only: the text is right.
+        // All that the text itself named so far may hold it: only the feed's default is against it.
+        let text_agrees = self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
+        if text_agrees {
+            // The text is right.
             self.context.clear();
             let best = meanings.iter().filter(|m| m.1 == naming && divisions.get(m.0).level == level);
             self.context.extend(best.map(|m| m.0).take(CONTEXT_MAX));
         } else if level <= Level::City || self.elsewhere.is_none() {
             self.context.extend(meanings.iter().filter(|m| m.1 == naming).map(|m| m.0).take(4));
         }
-        if level <= Level::City || !self.named {
+        if level <= Level::City || text_agrees {
             self.elsewhere = Some(id);
         }
         self.named = true;

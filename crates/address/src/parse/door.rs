@@ -22,14 +22,14 @@ pub(crate) struct Door {
     pub end: usize,
 }
 
-const DOORS_MAX: usize = 6;
+pub(crate) const DOORS_MAX: usize = 6;
 
 fn gap(c: char) -> bool {
     matches!(c, ' ' | '-' | '(' | ')' | '/' | '.')
 }
 
 fn matches_word(text: &[char], at: usize, word: &str) -> bool {
-    word.chars().enumerate().all(|(i, c)| text.get(at + i) == Some(&c))
+    text.get(at..).is_some_and(|rest| super::begins(rest, word))
 }
 
 /// The doors that begin exactly at `at` (after gaps), with where they end. Empty where none begin there.
@@ -126,9 +126,9 @@ fn storey_or_building(text: &[char], after: usize, value: &Label, before: &[Door
     while text.get(at).is_some_and(|&c| gap(c)) {
         at += 1;
     }
-    let digits: String = text[at..].iter().take_while(|c| c.is_ascii_digit()).collect();
-    let unit_follows = matches_word(text, at + digits.len(), "单元") || matches_word(text, at + digits.len(), "门");
-    let room_elsewhere = digits.len() >= 3 && !digits.starts_with(value.as_str());
+    let digits = text[at..].iter().take_while(|c| c.is_ascii_digit()).count();
+    let unit_follows = matches_word(text, at + digits, "单元") || matches_word(text, at + digits, "门");
+    let room_elsewhere = digits >= 3 && !super::begins(&text[at..at + digits], value.as_str());
     if unit_follows || room_elsewhere { DoorKind::Building } else { DoorKind::Floor }
 }
 

@@ -1,7 +1,7 @@
 //! The elements of one text, for people and for JSON lines.
 
 use super::area::{Area, is_gap};
-use super::door::{Door, DoorKind, find_doors};
+use super::door::{DOORS_MAX, Door, DoorKind, find_doors};
 use super::label::Label;
 use super::street::{Street, streets};
 use crate::divisions::{DivisionId, Divisions};
@@ -110,8 +110,12 @@ impl Sketch {
 }
 
 pub(crate) fn contains(text: &[char], word: &str) -> bool {
-    let word: Vec<char> = word.chars().collect();
-    text.windows(word.len()).any(|w| w == word)
+    (0..text.len()).any(|at| begins(&text[at..], word))
+}
+
+pub(crate) fn begins(text: &[char], word: &str) -> bool {
+    let mut rest = text.iter();
+    word.chars().all(|c| rest.next() == Some(&c))
 }
 
 /// 三组, 12队 at the beginning of the street part.
@@ -238,12 +242,12 @@ pub(crate) enum Role {
 }
 
 /// The plain reading of a sequence of doors, without any knowledge of the place.
-pub(crate) fn roles(doors: &[Door]) -> Vec<Role> {
-    let mut out: Vec<Role> = Vec::with_capacity(doors.len());
-    for (i, door) in doors.iter().enumerate() {
+pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
+    let mut out = [Role::Number; DOORS_MAX];
+    for (i, door) in doors.iter().enumerate().take(DOORS_MAX) {
         let open = doors[i + 1..].iter().filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao)).count();
         let later = doors.len() - i - 1;
-        let has = |r: Role| out.contains(&r);
+        let has = |r: Role| out[..i].contains(&r);
         let role = match door.kind {
             DoorKind::Building => Role::Building,
             DoorKind::Unit => Role::Unit,
@@ -257,7 +261,7 @@ pub(crate) fn roles(doors: &[Door]) -> Vec<Role> {
             DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
             DoorKind::Bare => Role::Building,
         };
-        out.push(role);
+        out[i] = role;
     }
     out
 }

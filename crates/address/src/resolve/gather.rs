@@ -308,7 +308,7 @@ impl Resolver {
                 e.tail = e.tail.max(tail);
             });
         };
-        for blank in blanks(key, 4) {
+        for blank in blanks(key, 3) {
             for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::BlankedName).blanked(key, blank).finish()) {
                 found(s, compound, how);
             }
@@ -457,7 +457,7 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let text = s.folded.chars();
     let rest = &text[spot.end..];
     let near = NEARBY.iter().any(|w| w.chars().enumerate().all(|(i, c)| rest.get(i) == Some(&c)));
-    let direction = matches!(rest, ['东' | '西' | '南' | '北', next, ..] if next.is_ascii_digit() || *next == '面' || *next == '门' || *next == '侧');
+    let direction = matches!(rest, ['东' | '西' | '南' | '北', next, ..] if next.is_ascii_digit() || *next == '面' || *next == '侧');
     let before = &text[..spot.start];
     let led = matches!(before.last(), Some('近' | '临' | '邻' | '与' | '至'));
     let road = matches!(text[spot.end - 1], '路' | '街' | '巷' | '道' | '弄');
@@ -472,7 +472,7 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     }
     // 国泰新村南院25幢: the name goes on, so it is another one, or this one with a slip.
     let goes_on = rest.iter().take_while(|c| !c.is_ascii_alphanumeric() && !is_gap(**c)).count();
-    let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区"].iter().any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
+    let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区", "东门", "南门", "西门", "北门"].iter().any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
     let door_word = matches!(rest, ['东' | '西' | '南' | '北' | '中' | '甲' | '乙' | '丙' | '丁', '单' | '楼' | '幢' | '栋' | '座' | '门', ..]);
     if goes_on > 0 && !filler && !door_word {
         return NameEvidence::Typo;
