@@ -189,8 +189,7 @@ impl Log {
         if self.deleted {
             return Err(ResponseError::UnknownTopicOrPartition.into());
         }
-        let full = self.active().facts.bytes + batch.len() as u64 > self.settings.segment_bytes;
-        if full && self.active().facts.bytes > 0 {
+        if self.active().facts.bytes + batch.len() as u64 > self.settings.segment_bytes {
             self.roll()?;
         }
         let mut front = [0u8; 16];
@@ -208,6 +207,9 @@ impl Log {
     /// Seals the segment that is written and begins the next, whose file is made at once: when all others are
     /// deleted, its name still says where the log goes on.
     pub(crate) fn roll(&mut self) -> io::Result<()> {
+        if self.active().facts.bytes == 0 {
+            return Ok(());
+        }
         let producers = self.producers.clone();
         let mut next = Segment::new(&self.folder, self.end());
         next.begin(&producers)?;
@@ -277,7 +279,7 @@ impl Log {
     /// Removes the oldest segments that lie wholly before `offset`, and has readers begin there.
     pub(crate) fn delete_before(&mut self, offset: i64) -> io::Result<()> {
         self.start = self.start.max(offset.min(self.end()));
-        if self.active().facts.end <= self.start && self.active().facts.bytes > 0 {
+        if self.active().facts.end <= self.start {
             self.roll()?;
         }
         let keep = self.segments.partition_point(|s| s.facts.end <= self.start).min(self.segments.len() - 1);

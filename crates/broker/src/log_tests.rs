@@ -115,6 +115,7 @@ enum Step {
     DeleteBefore { share: u8 },
     Close,
     Reopen,
+    LoseIndexes,
     Litter { bytes: Vec<u8> },
 }
 
@@ -127,6 +128,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..=100u8).prop_map(|share| Step::DeleteBefore { share }),
         1 => Just(Step::Close),
         2 => Just(Step::Reopen),
+        1 => Just(Step::LoseIndexes),
         1 => proptest::collection::vec(any::<u8>(), 1..200).prop_map(|bytes| Step::Litter { bytes }),
     ]
 }
@@ -199,6 +201,16 @@ proptest! {
                 }
                 Step::Reopen => {
                     drop(log);
+                    log = reopen(folder.path(), model.start);
+                }
+                Step::LoseIndexes => {
+                    drop(log);
+                    for entry in std::fs::read_dir(folder.path().join("0")).into_iter().flatten() {
+                        let path = entry.unwrap().path();
+                        if path.extension().is_some_and(|e| e == "index") {
+                            std::fs::remove_file(path).unwrap();
+                        }
+                    }
                     log = reopen(folder.path(), model.start);
                 }
                 Step::Litter { bytes } => {

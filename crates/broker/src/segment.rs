@@ -72,7 +72,7 @@ impl Segment {
     }
 
     /// Opens the segment of a file. `producers` is the state before it and becomes the state after it.
-    /// With a sound index only that is read (unless it is the last segment); else the whole file.
+    /// With a sound index for all of the file only that is read; else the whole file, which gets one.
     pub(crate) fn open(
         folder: &Path,
         base: i64,
@@ -106,6 +106,7 @@ impl Segment {
                 "cut an unfinished or damaged end off a log segment");
             OpenOptions::new().write(true).open(&segment.path)?.set_len(segment.facts.bytes)?;
         }
+        segment.seal(producers)?;
         Ok(segment)
     }
 

@@ -79,7 +79,7 @@ pub(crate) fn retain(log: &mut Log, now_ms: i64) -> io::Result<()> {
         settings.delete && settings.retention_ms.is_some_and(|ms| max_timestamp < now_ms.saturating_sub(ms))
     };
     let aged = now_ms.saturating_sub(active.opened_at) >= settings.segment_ms;
-    if active.bytes > 0 && (aged || expired(active.max_timestamp)) {
+    if aged || expired(active.max_timestamp) {
         log.roll()?;
     }
     let mut bytes: u64 = log.segments.iter().map(|s| s.facts.bytes).sum();
