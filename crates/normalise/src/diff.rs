@@ -231,3 +231,6 @@ fn retraction(known: &Known, at_ms: i64, because: &'static str) -> Retraction {
         because,
     }
 }
+
+#[cfg(test)]
+mod tests;

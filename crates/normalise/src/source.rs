@@ -178,16 +178,22 @@ impl Names {
             column.and_then(|column| decoded.payload.get(column)).and_then(Value::as_text).unwrap_or_default()
         };
         let (county, township) = (text(self.county), text(self.township));
-        let in_county = (!county.is_empty()).then(|| one_within(divisions, county, self.area)).flatten();
-        let in_township = (!township.is_empty())
-            .then(|| one_within(divisions, township, in_county.or(self.area)))
-            .flatten();
-        let Some(found) = in_township.or(in_county) else {
+        let counties = named_within(divisions, county, &self.area.map_or(vec![], |area| vec![area]));
+        let townships = if counties.is_empty() && !county.is_empty() {
+            Vec::new()
+        } else {
+            let above = if counties.is_empty() { self.area.into_iter().collect() } else { counties.clone() };
+            named_within(divisions, township, &above)
+        };
+        // Of several namesakes (both 南京 and 徐州 have a 鼓楼区) the division that holds them all: the name is a place
+        // of its own, the division only tells whose area it is.
+        let found = [townships, counties].iter().find_map(|namesakes| holding(divisions, namesakes));
+        let Some(found) = found else {
             let detail = if county.is_empty() && township.is_empty() {
                 "所在区县和街道均为空 (neither county nor township is given)".to_owned()
             } else {
                 format!(
-                    "所在区县“{county}”、街道“{township}”不能确定到一个现行区划 (no one division of these names)"
+                    "所在区县“{county}”、街道“{township}”均不是现行或曾用区划名称 (no division of these names)"
                 )
             };
             return Err(Refusal::new(Reason::BadValue, Some("county"), detail));
@@ -207,20 +213,41 @@ impl Names {
 /// The one division that bears this name, today or once, within `area`. Several that lie in one another count as
 /// the widest: 鼓楼 may be a district and a township in it.
 fn one_within(divisions: &Divisions, name: &str, area: Option<DivisionId>) -> Option<DivisionId> {
-    let inside = |id: &DivisionId| area.is_none_or(|area| divisions.within(*id, area));
+    match named_within(divisions, name, &area.into_iter().collect::<Vec<_>>())[..] {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// The divisions that bear this name, today or once, within any of `areas` (none: anywhere), without those that lie
+/// in one another.
+fn named_within(divisions: &Divisions, name: &str, areas: &[DivisionId]) -> Vec<DivisionId> {
+    if name.is_empty() {
+        return Vec::new();
+    }
+    let inside = |id: &DivisionId| areas.is_empty() || areas.iter().any(|&area| divisions.within(*id, area));
     let mut found: Vec<DivisionId> = divisions.named(name).into_iter().filter(inside).collect();
     if found.is_empty() {
-        found = divisions
-            .former(name)
-            .iter()
-            .flat_map(|former| former.successors.iter().copied())
-            .filter(inside)
-            .collect();
+        let successors =
+            divisions.former(name).into_iter().flat_map(|former| former.successors.iter().copied());
+        found = successors.filter(inside).collect();
     }
+    // A division stands before all that lies in it.
     found.sort_unstable();
     found.dedup();
-    let first = *found.first()?;
-    found.iter().all(|id| divisions.within(*id, first)).then_some(first)
+    let mut widest: Vec<DivisionId> = Vec::with_capacity(found.len());
+    for id in found {
+        if widest.last().is_none_or(|&last| !divisions.within(id, last)) {
+            widest.push(id);
+        }
+    }
+    widest
+}
+
+/// The deepest division that all of these lie in.
+fn holding(divisions: &Divisions, all: &[DivisionId]) -> Option<DivisionId> {
+    let first = *all.first()?;
+    divisions.line(first).find(|&above| all.iter().all(|&id| divisions.within(id, above)))
 }
 
 /// Today's division with this code, as 12 digits: the code itself, or the deepest known division it lies in
@@ -251,4 +278,82 @@ fn line_name(id: DivisionId) -> String {
         .collect();
     names.reverse();
     names.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn named(payload: &[&str]) -> Decoded {
+        Decoded {
+            source_key: "DM-1".into(),
+            address: None,
+            place_name: None,
+            city: None,
+            external_place_id: Some("DM-1".into()),
+            valid_from_ms: 0,
+            valid_to_ms: None,
+            withdrawn: false,
+            payload: payload.iter().map(|text| Value::Text((*text).into())).collect(),
+        }
+    }
+
+    fn names() -> Names {
+        let area = Divisions::bundled().area("江苏省");
+        Names {
+            authority: "civil-affairs/place-names".parse().unwrap(),
+            county: Some(0),
+            township: Some(1),
+            area,
+        }
+    }
+
+    #[test]
+    fn a_name_lies_in_its_township_or_county_or_in_what_holds_all_namesakes() {
+        let code = |county, township| {
+            names().locate(&named(&[county, township])).map(|located| located.division_code)
+        };
+        assert_eq!(code("玄武区", "梅园新村街道"), Ok(320_102_002_000));
+        assert_eq!(code("玄武区", ""), Ok(320_102_000_000));
+        assert_eq!(code("玄武区", "没有街道"), Ok(320_102_000_000));
+        assert_eq!(code("鼓楼区", ""), Ok(320_000_000_000));
+        assert_eq!(code("鼓楼区", "宁海路街道"), Ok(320_106_001_000));
+        assert_eq!(code("白下区", ""), Ok(320_104_000_000));
+        assert_eq!(code("没有区", "").unwrap_err().reason, Reason::BadValue);
+        assert_eq!(code("", "").unwrap_err().reason, Reason::BadValue);
+    }
+
+    fn defines() -> Defines {
+        Defines {
+            authority: "police/standard-addresses".parse().unwrap(),
+            level: 0,
+            division_code: Some(1),
+            names: vec![3, 2],
+            province: Divisions::bundled().area("江苏省"),
+        }
+    }
+
+    #[test]
+    fn a_standard_address_has_a_level_and_a_division_of_its_province() {
+        let locate = |row: &[&str]| {
+            let located = defines().locate(&named(row)).map_err(|refusal| refusal.reason);
+            located.map(|located| (located.level, located.division_code))
+        };
+        assert_eq!(locate(&["dwelling", "320106", "", ""]), Ok(("dwelling", 320_106_000_000)));
+        assert_eq!(locate(&["dwelling", "320106002003", "", ""]), Ok(("dwelling", 320_106_002_003)));
+        assert_eq!(locate(&["unit", "", "南京市", "鼓楼区"]), Ok(("unit", 320_106_000_000)));
+        assert_eq!(locate(&["unit", "", "", ""]), Err(Reason::MissingValue));
+        assert_eq!(locate(&["unit", "32010", "", ""]), Err(Reason::BadValue));
+        assert_eq!(locate(&["unit", "999999", "", ""]), Err(Reason::BadValue));
+        assert_eq!(locate(&["unit", "440304", "", ""]), Err(Reason::OtherProvince));
+        assert_eq!(locate(&["storey", "320106", "", ""]), Err(Reason::BadValue));
+    }
+
+    #[test]
+    fn an_id_follows_from_the_feed_and_its_own_id() {
+        let located = defines().locate(&named(&["unit", "320106", "", ""])).unwrap();
+        assert_eq!(located.place, PlaceId::derive("police/standard-addresses", "DM-1"));
+        assert!(!located.provisional);
+    }
 }

@@ -234,3 +234,65 @@ fn decode(bytes: &[u8]) -> Option<Known> {
         kind: Arc::from(std::str::from_utf8(rest).ok()?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(path: &Path) -> State {
+        State::open(path, &Options::default()).unwrap()
+    }
+
+    #[test]
+    fn another_number_of_std_partitions_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(dir.path());
+        state.check_std_partitions("std.water", 4).unwrap();
+        state.check_std_partitions("std.gas", 4).unwrap();
+        let error = state.check_std_partitions("std.gas", 8).unwrap_err().to_string();
+        assert!(error.contains("has 8 partitions, but 4"), "{error}");
+    }
+
+    #[test]
+    fn accounts_and_positions_come_back_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ShardId { feed: "utilities/water-readings".parse().unwrap(), partition: 1 };
+        let mut record = ShardRecord { next: NextOffset::after(41), ..ShardRecord::default() };
+        record.counts.received = 1;
+        record.counts.quarantine(yibiao_records::Reason::BadDate);
+        {
+            let state = open(dir.path());
+            let mut commit = state.begin();
+            commit.shard(&id, &record);
+            commit.commit().unwrap();
+        }
+        let state = open(dir.path());
+        assert_eq!(state.shard(&id).unwrap(), record);
+        assert_eq!(state.shards().unwrap(), BTreeMap::from([(id, record.clone())]));
+        assert!(record.counts.balances());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_comes_back_as_it_was(
+            (content, said, place, division) in (any::<u128>(), any::<u128>(), 1i64.., any::<u64>()),
+            (level, holds, provisional, gazetteer, origin) in
+                (0..LEVELS.len(), any::<bool>(), any::<bool>(), any::<u32>(), any::<i64>()),
+            kind in "[a-z_]{1,12}",
+        ) {
+            let known = Known {
+                content, said, holds, provisional, gazetteer, origin,
+                place: PlaceId::new(place).unwrap(),
+                level: LEVELS[level],
+                division_code: division,
+                kind: kind.as_str().into(),
+            };
+            let bytes = encode(&known);
+            prop_assert_eq!(decode(&bytes), Some(known));
+            prop_assert_eq!(decode(&bytes[..FIXED - 1]), None);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The stage as it runs: topics, threads, gazetteers, restarts, replays.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use prost::Message as _;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use yibiao_address::StandardAddress;
+use yibiao_broker::Broker;
+use yibiao_contracts::Contract;
+use yibiao_normalise::{Accounting, Config, Editions, Error, GazetteerBuilder, Normaliser, replay};
+use yibiao_records::{
+    Fact, FactKinds, Frame, NextOffset, Provenance, RawPosition, Reason, Statement, TopicPartition,
+};
+use yibiao_topics::{Client, ClientConfig, Layout, Outgoing};
+
+use crate::support::{DISPUTES, ELECTRICITY, POLICE, city, contract, dispute, kinds, place, reading};
+
+const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
+const COLUMNS: &str = "地址编码,标准地址,行政区划代码,省,市,区县,街道,社区,道路,门牌号,小区名称,楼栋,单元,户室,地址级别,状态,别名,更新时间";
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A broker with the topics of three feeds, and folders for state and gazetteer.
+struct Site {
+    client: Client,
+    kinds: Arc<FactKinds>,
+    contracts: BTreeMap<&'static str, Arc<Contract>>,
+    dir: TempDir,
+    broker: Option<Broker>,
+}
+
+struct Running {
+    accounting: Accounting,
+    editions: Editions,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(yibiao_broker::Config::new(dir.path().join("broker"))).await.unwrap();
+        let client = Client::new(&ClientConfig::at(broker.bootstrap())).unwrap();
+        let kinds = kinds();
+        let contracts: BTreeMap<_, _> =
+            [POLICE, ELECTRICITY, DISPUTES].into_iter().map(|feed| (feed, contract(feed, &kinds))).collect();
+        let layout = Layout::default();
+        let mut topics = vec![layout.cursors(), layout.std("place_name")];
+        for contract in contracts.values() {
+            topics.extend([layout.raw(&contract.feed), layout.quarantine(&contract.feed)]);
+            topics.push(layout.std(&contract.fact.kind));
+        }
+        client.ensure(&topics).await.unwrap();
+        Self { client, kinds, contracts, dir, broker: Some(broker) }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            threads: 2,
+            batch_wait: Duration::from_millis(5),
+            state_cache_mib: 4,
+            state_write_buffer_mib: 8,
+            gazetteer_check: Duration::from_millis(50),
+            ..Config::default()
+        }
+    }
+
+    fn open(&self) -> Normaliser {
+        let contracts = self.contracts.values().cloned().collect();
+        let (state, gazetteer) = (self.dir.path().join("state"), self.dir.path().join("gazetteer"));
+        Normaliser::open(
+            self.config(),
+            contracts,
+            self.kinds.clone(),
+            self.client.clone(),
+            &state,
+            &gazetteer,
+        )
+        .unwrap()
+    }
+
+    fn run(&self) -> Running {
+        let normaliser = self.open();
+        let (accounting, editions) = (normaliser.accounting(), normaliser.editions());
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(normaliser.run(stop.clone()));
+        Running { accounting, editions, stop, task }
+    }
+
+    async fn produce(&self, feed: &str, records: &[String], columns: Option<&str>) {
+        let contract = &self.contracts[feed];
+        let producer = self.client.producer().unwrap();
+        let mut door = contract.door();
+        let provenance = Provenance {
+            feed: feed.into(),
+            columns: columns.unwrap_or_default().into(),
+            ..Provenance::default()
+        };
+        let provenance = provenance.encode_to_vec();
+        for record in records {
+            let admitted = door.admit(record.as_bytes(), columns.map(str::as_bytes));
+            producer
+                .send(Outgoing {
+                    topic: &contract.feed.raw_topic(),
+                    key: Some(&admitted.key),
+                    value: Some(&admitted.value),
+                    headers: &[("provenance", &provenance)],
+                    ..Outgoing::default()
+                })
+                .unwrap();
+        }
+        producer.flush().await.unwrap();
+    }
+
+    async fn produce_city(&self, rows: &[StandardAddress]) {
+        let ids = external_ids();
+        let rows: Vec<String> = rows.iter().map(|row| standard_address(row, &ids)).collect();
+        self.produce(POLICE, &rows, Some(COLUMNS)).await;
+    }
+
+    /// Everything that is in a topic now.
+    async fn read(&self, topic: &str) -> Vec<yibiao_topics::Message> {
+        let mut start = Vec::new();
+        let mut count = 0;
+        for partition in 0..self.client.partitions(topic).await.unwrap() as i32 {
+            let tp = TopicPartition::new(topic, partition);
+            count += self.client.watermarks(&tp).await.unwrap().high.get() as usize;
+            start.push((tp, NextOffset::START));
+        }
+        let mut reader = self.client.reader("test", start).unwrap();
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            messages.extend(reader.next_batch(1000, WAIT).await.unwrap().messages);
+        }
+        messages
+    }
+
+    async fn facts(&self, kind: &str) -> Vec<(i32, Fact)> {
+        let kind = self.kinds.get(kind).unwrap();
+        let mut facts = Vec::new();
+        for message in self.read(&kind.std_topic()).await {
+            let header = message.frame().unwrap().unwrap();
+            let raw_partition = header.raw_partition;
+            let frame = Frame::decode(header, message.value().unwrap(), kind).unwrap();
+            facts.extend(frame.facts(kind).unwrap().into_iter().map(|fact| (raw_partition, fact)));
+        }
+        facts
+    }
+}
+
+impl Running {
+    async fn received(&self, feed: &str, count: u64) {
+        let feed = feed.parse().unwrap();
+        let reached = self.accounting.wait_until(|feeds| {
+            assert!(feeds.values().all(|account| account.counts.balances()), "{feeds:?}");
+            feeds.get(&feed).is_some_and(|account| account.counts.received >= count)
+        });
+        tokio::time::timeout(WAIT, reached)
+            .await
+            .unwrap_or_else(|_| panic!("{:#?}", self.accounting.feeds()));
+    }
+
+    fn outcomes(&self, feed: &str) -> [u64; 4] {
+        let feeds = self.accounting.feeds();
+        let counts = &feeds[&feed.parse().unwrap()].counts;
+        [counts.received, counts.accepted, counts.quarantined, counts.unchanged]
+    }
+
+    async fn stop(self) -> Accounting {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+        self.accounting
+    }
+}
+
+fn external_ids() -> BTreeMap<u64, String> {
+    let mut ids = BTreeMap::new();
+    for compound in ["QH", "YS1", "YS2"] {
+        let mut add = |id: String| ids.insert(place(&id).get() as u64, id);
+        add(compound.into());
+        for building in 1..=3 {
+            add(format!("{compound}-{building}"));
+            add(format!("{compound}-{building}-1"));
+            for room in ["101", "102", "201", "301"] {
+                add(format!("{compound}-{building}-1-{room}"));
+            }
+        }
+    }
+    ids
+}
+
+fn standard_address(row: &StandardAddress, ids: &BTreeMap<u64, String>) -> String {
+    let StandardAddress { city, county, road, number, compound, building, unit, room, .. } = row;
+    let level = match row.level {
+        yibiao_address::Level::Compound => "小区",
+        yibiao_address::Level::Building => "楼栋",
+        yibiao_address::Level::Unit => "单元",
+        _ => "户室",
+    };
+    let status = if row.status == yibiao_address::Status::Withdrawn { "注销" } else { "在用" };
+    format!(
+        "{},{city}{county}{road}{number}{compound}{building}{unit}{room},{},江苏省,{city},{county},,,{road},{number},{compound},{building},{unit},{room},{level},{status},,2025-11-01 08:00:00",
+        ids[&row.place], row.division_code
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_wait_for_a_gazetteer_then_flow_and_a_restart_goes_on_where_it_was() {
+    let site = Site::start().await;
+    let readings: Vec<String> =
+        (1..=20).map(|meter| reading(&format!("E{meter}"), A, "2025-11-03", "3.5")).collect();
+    site.produce(ELECTRICITY, &readings, None).await;
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    assert!(running.accounting.feeds()[&ELECTRICITY.parse().unwrap()].waits_for_gazetteer);
+    let places = site.facts("place").await;
+    assert_eq!(places.len(), city().len());
+
+    let config = site.config();
+    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
+    let first = builder.build().await.unwrap();
+    assert_eq!((first.facts_read, first.standard_addresses), (places.len() as u64, places.len() as u64));
+    assert!(first.is_new && !builder.build().await.unwrap().is_new, "the same facts give the same gazetteer");
+    running.received(ELECTRICITY, 20).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [20, 20, 0, 0]);
+    for (_, fact) in site.facts("electricity").await {
+        assert_eq!((fact.place, fact.match_reason.as_str()), (place("QH-1-1-101"), "exact"));
+        assert_eq!(fact.division_code, "320106000000");
+    }
+
+    // A room more, as an increment: a new gazetteer is taken at a batch boundary.
+    let room = city().into_iter().find(|row| row.place == place("QH-1-1-201").get() as u64).unwrap();
+    let room = StandardAddress { place: place("QH-1-1-301").get() as u64, room: "301室".into(), ..room };
+    site.produce_city(&[room]).await;
+    running.received(POLICE, city().len() as u64 + 1).await;
+    let second = builder.build().await.unwrap();
+    assert_eq!((second.is_new, second.facts_read), (true, 1));
+    site.produce(ELECTRICITY, &[reading("E99", "青禾新村1幢1单元301室", "2025-11-03", "1")], None).await;
+    running.received(ELECTRICITY, 21).await;
+    let facts = site.facts("electricity").await;
+    assert!(facts.iter().any(|(_, fact)| fact.place == place("QH-1-1-301") && !fact.provisional));
+
+    let before = running.stop().await.feeds();
+    let running = site.run();
+    let counts = |feeds: &BTreeMap<_, yibiao_normalise::FeedAccount>| {
+        feeds
+            .iter()
+            .map(|(feed, account): (&yibiao_records::FeedId, _)| (feed.clone(), account.counts.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&running.accounting.feeds()), counts(&before));
+    site.produce(ELECTRICITY, &readings, None).await;
+    running.received(ELECTRICITY, 41).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [41, 21, 0, 20]);
+    let accounting = running.stop().await;
+    let account = &accounting.feeds()[&ELECTRICITY.parse().unwrap()];
+    let used = account.partitions.iter().filter(|partition| partition.next > NextOffset::START);
+    assert!(
+        used.clone().all(|partition| partition.gazetteer_version.as_deref() == Some(second.version.as_str()))
+    );
+    let read: i64 = used.map(|partition| partition.next.get()).sum();
+    assert_eq!(read as u64, account.counts.received, "every offset has one outcome");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_between_acknowledgement_and_commit_sends_the_same_facts_once_more() {
+    let site = Site::start().await;
+    site.produce_city(&city()).await;
+    let deaths = Arc::new(AtomicU32::new(0));
+    let count = deaths.clone();
+    let dies = site.open().before_commit(Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        false
+    }));
+    let accounting = dies.accounting();
+    let error = dies.run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::StoppedByTest), "{error}");
+    assert!(deaths.load(Ordering::Relaxed) >= 1);
+    assert_eq!(accounting.total().received, 0, "nothing was committed");
+    let lost = site.facts("place").await.len();
+    assert!(lost > 0, "but something was sent");
+
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    running.stop().await;
+    let mut by_position: BTreeMap<(i32, RawPosition), Fact> = BTreeMap::new();
+    let sent = site.facts("place").await;
+    assert_eq!(sent.len(), lost + city().len());
+    for (partition, fact) in sent {
+        match by_position.get(&(partition, fact.raw)) {
+            Some(first) => assert_eq!(first, &fact, "a repetition says the same"),
+            None => {
+                by_position.insert((partition, fact.raw), fact);
+            }
+        }
+    }
+    assert_eq!(by_position.len(), city().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quarantined_records_are_replayed_once_by_their_reason() {
+    let site = Site::start().await;
+    let half: Vec<_> = city().into_iter().filter(|row| row.county != "秦淮区").collect();
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    let mut builder =
+        GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &site.config()).unwrap();
+    builder.build().await.unwrap();
+    let namesake = "南京市云杉花园1幢1单元101室";
+    let mut records: Vec<String> = (0..10).map(|case| dispute(&format!("C{case}"), namesake)).collect();
+    records.push(dispute("C10", ""));
+    records.push(dispute("C11", A));
+    site.produce(DISPUTES, &records, None).await;
+    running.received(DISPUTES, 12).await;
+    assert_eq!(running.outcomes(DISPUTES), [12, 1, 11, 0]);
+    for message in site.read("quarantine.justice.mediation-cases").await {
+        let rejection = message.rejection().unwrap().unwrap();
+        assert_eq!(rejection.topic, "raw.justice.mediation-cases");
+        assert!(
+            records.iter().any(|record| record.as_bytes() == message.value().unwrap()),
+            "the bytes as they came"
+        );
+        assert_eq!(message.provenance().unwrap().unwrap().feed, DISPUTES);
+    }
+
+    // The namesake in 秦淮区 was a mistake: it is withdrawn by tombstones, which leaves one 云杉花园.
+    let ids = external_ids();
+    let producer = site.client.producer().unwrap();
+    for row in city().iter().filter(|row| row.county == "秦淮区") {
+        let (topic, key) = ("raw.police.standard-addresses", ids[&row.place].as_bytes());
+        producer.send(Outgoing { topic, key: Some(key), ..Outgoing::default() }).unwrap();
+    }
+    producer.flush().await.unwrap();
+    let withdrawn = (city().len() - half.len()) as u64;
+    running.received(POLICE, city().len() as u64 + withdrawn).await;
+    let retracted =
+        site.facts("place").await.into_iter().filter(|(_, fact)| fact.statement == Statement::Retract);
+    assert_eq!(retracted.count() as u64, withdrawn);
+    assert_eq!(builder.build().await.unwrap().standard_addresses, half.len() as u64);
+
+    let feed = DISPUTES.parse().unwrap();
+    let first = replay(&site.client, &feed, &[Reason::AddressAmbiguous]).await.unwrap();
+    assert_eq!((first.sent_total(), first.read, first.skipped), (10, 11, 0));
+    running.received(DISPUTES, 22).await;
+    assert_eq!(running.outcomes(DISPUTES), [22, 11, 11, 0]);
+    assert_eq!(replay(&site.client, &feed, &[Reason::AddressAmbiguous]).await.unwrap().sent_total(), 0);
+    let all = replay(&site.client, &feed, &[]).await.unwrap();
+    assert_eq!(all.sent, BTreeMap::from([("empty_address".to_owned(), 1)]));
+    running.received(DISPUTES, 23).await;
+    assert_eq!(running.outcomes(DISPUTES), [23, 11, 12, 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_and_comes_back_loses_nothing() {
+    let mut site = Site::start().await;
+    let running = site.run();
+    let (first, second) = (&city()[..10], &city()[10..]);
+    site.produce_city(first).await;
+    running.received(POLICE, 10).await;
+    let broker = site.broker.take().unwrap();
+    let listen = broker.bootstrap().parse().unwrap();
+    broker.stop().await.unwrap();
+    let config =
+        yibiao_broker::Config { listen, ..yibiao_broker::Config::new(site.dir.path().join("broker")) };
+    site.broker = Some(Broker::start(config).await.unwrap());
+    site.produce_city(second).await;
+    running.received(POLICE, city().len() as u64).await;
+    assert_eq!(running.outcomes(POLICE)[1..], [city().len() as u64, 0, 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_std_topic_with_another_number_of_partitions_is_refused() {
+    let site = Site::start().await;
+    let narrow = Layout { std_partitions: 2, ..Layout::default() }.std("water");
+    site.client.ensure(&[narrow]).await.unwrap();
+    let kinds = site.kinds.clone();
+    let contracts = vec![site.contracts[POLICE].clone(), contract("utilities/water-readings", &kinds)];
+    let layout = Layout::default();
+    let water = &contracts[1].feed;
+    site.client.ensure(&[layout.raw(water), layout.quarantine(water)]).await.unwrap();
+    let (state, gazetteer) = (site.dir.path().join("state"), site.dir.path().join("gazetteer"));
+    let normaliser =
+        Normaliser::open(site.config(), contracts, kinds, site.client.clone(), &state, &gazetteer).unwrap();
+    let error = normaliser.run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::Partitions { .. }), "{error}");
+}

@@ -1,0 +1,8 @@
+//! Raw records to facts, with the project's own contracts and a small gazetteer.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod broker;
+mod changes;
+mod properties;
+mod support;
