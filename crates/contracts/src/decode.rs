@@ -329,7 +329,8 @@ impl Decoder {
                 "a part of the primary key is empty".into(),
             ));
         }
-        if value.is_null() && field.required && !plan.address.contains(&index) {
+        // Where one field is the whole address, its lack has a reason of its own.
+        if value.is_null() && field.required && plan.address != [index] {
             return Err(Reject::new(
                 Reason::MissingValue,
                 Some(field.name.clone()),

@@ -118,6 +118,7 @@ const PERSONAL: &[&str] = &[
     "licence_plate",
     "license_plate",
     "diagnosis",
+    "collector",
 ];
 
 /// None for a name that suggests nothing.
@@ -126,6 +127,10 @@ pub fn suspicion(name: &str) -> Option<Suspicion> {
     let name = name.replace([' ', '\u{3000}'], "");
     if let Some(word) = REFUSED.iter().find(|word| name.contains(*word)) {
         return Some(Suspicion::Refused(word));
+    }
+    // 采集人, 经办人, 抄表员, 居住者: whoever it is, it is somebody.
+    if let Some(ending) = ["人", "员", "者"].into_iter().find(|ending| name.ends_with(ending)) {
+        return Some(Suspicion::Personal(ending));
     }
     let joined = name.replace(['-', '_'], "");
     PERSONAL
@@ -148,6 +153,8 @@ mod tests {
             "联系 电话",
             "parties",
             "ｐｈｏｎｅ",
+            "采集人",
+            "抄表员",
         ] {
             assert!(matches!(suspicion(name), Some(Suspicion::Personal(_))), "{name}");
         }

@@ -159,6 +159,21 @@ fn a_value_of_a_restricted_field_is_not_in_the_reason() {
 }
 
 #[test]
+fn a_record_that_says_that_it_holds_no_longer_is_withdrawn() {
+    let contract = contract_of("utilities/water-readings", |text| {
+        text.replace(
+            "      valid_from: 抄表日期",
+            "      valid_from: 抄表日期\n      withdrawn: { field: 水表状态, when: [销户, 拆除] }",
+        )
+    });
+    let header = gbk(WATER_HEADER);
+    for (status, withdrawn) in [("正常", false), (" 销户 ", true), ("", false)] {
+        let record = gbk(&format!("W1,样例路1号,2025/11/3,1,{status}"));
+        assert_eq!(decode(&contract, &record, Some(&header)).unwrap().withdrawn, withdrawn, "{status}");
+    }
+}
+
+#[test]
 fn a_decoder_is_not_made_for_a_fact_kind_that_is_not_there() {
     let error = contract("utilities/water-readings").decoder(&Default::default()).unwrap_err();
     assert!(error.to_string().contains("'water'"), "{error}");

@@ -27,10 +27,13 @@ pub(crate) struct Layout {
     pub suspicious: Vec<usize>,
 }
 
+/// A header row's bytes and what they say.
+type Cached = (Vec<u8>, Result<Arc<Layout>, Reject>);
+
 /// The layouts of the latest headers, newest last.
 #[derive(Debug, Default)]
 pub(crate) struct Layouts {
-    cached: Vec<(Vec<u8>, Result<Arc<Layout>, Reject>)>,
+    cached: Vec<Cached>,
 }
 
 impl Layouts {
