@@ -70,7 +70,7 @@ fn init_transactional(
                 return Err(fenced(version, 4).into());
             }
             let mut transaction = known;
-            transaction.epoch += 1;
+            transaction.epoch = transaction.epoch.saturating_add(1);
             finish(shared, id, &mut transaction, false)?;
             if transaction.epoch == i16::MAX {
                 (transaction.producer_id, transaction.epoch) = (next_producer_id(shared)?, 0);

@@ -294,3 +294,23 @@ async fn what_is_not_spoken_ends_the_connection_and_leaves_the_broker_well() {
     make_topic(&broker.bootstrap(), "t").await;
     broker.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_limit_on_partitions_or_settings_is_told_with_its_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path());
+    config.limits.partitions_max = 3;
+    let broker = Broker::start(config).await.unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&broker.bootstrap(), &[]).create().unwrap();
+    let make = async |name: &str, partitions: i32, setting: (&str, &str)| {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set(setting.0, setting.1);
+        let made = admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0);
+        made.map_err(|(_, code)| format!("{code:?}")).err()
+    };
+    let plain = ("cleanup.policy", "delete");
+    assert_eq!(make("three", 3, plain).await, None);
+    assert_eq!(make("more", 1, plain).await.as_deref(), Some("PolicyViolation"));
+    assert_eq!(make("huge", 1, ("max.message.bytes", "999999999")).await.as_deref(), Some("PolicyViolation"));
+    assert_eq!(make("odd", 1, ("retention.years", "7")).await.as_deref(), Some("InvalidConfig"));
+    broker.stop().await.unwrap();
+}
