@@ -5,14 +5,16 @@
 //!             └─────────┴────────────┴─────────────┴─────────────► Reject
 //! ```
 
-use std::collections::HashMap;
+mod plan;
 
 use prost_reflect::MessageDescriptor;
 use yibiao_records::{ColumnType, FactKinds, Reason, Value};
 
+use plan::{Plan, Source};
+
 use crate::{
     Error,
-    contract::{ColumnSource, Contract, Dialect, Field, Form, Ingest, Otherwise, Unknown},
+    contract::{Contract, Dialect, Field, Form, Ingest, Otherwise, Unknown},
     convert::{Typed, convert},
     door::note_reason,
     key,
@@ -81,33 +83,6 @@ pub struct Decoder {
     layouts: Layouts,
     spans: Vec<csv::Span>,
     buffer: String,
-}
-
-/// Indices of fields by their use.
-#[derive(Debug)]
-struct Plan {
-    key: Vec<usize>,
-    address: Vec<usize>,
-    address_required: bool,
-    place_name: Option<usize>,
-    external_id: Option<usize>,
-    city: Option<usize>,
-    default_city: Option<String>,
-    valid_from: Vec<usize>,
-    valid_to: Option<usize>,
-    withdrawn: Option<(usize, Vec<String>)>,
-    columns: Vec<(ColumnType, Source)>,
-    /// Per field: never gets past the door.
-    dropped: Vec<bool>,
-    /// Per field: its values are not repeated in messages.
-    quiet: Vec<bool>,
-}
-
-#[derive(Debug)]
-enum Source {
-    Field(usize),
-    Mapped { field: usize, map: HashMap<String, Value>, otherwise: Otherwise },
-    Constant(Value),
 }
 
 impl Decoder {
@@ -382,56 +357,4 @@ fn unknown_column(name: &str) -> Reject {
         Some(crate::text::excerpt(name)),
         "the contract does not have this column".into(),
     )
-}
-
-impl Plan {
-    fn of(contract: &Contract) -> Self {
-        let index =
-            |name: &String| contract.field(name).expect("invariant: a checked contract names its own fields");
-        let place = contract.place.clone().unwrap_or_default();
-        let fact = &contract.fact;
-        let columns = fact.columns.iter().map(|column| {
-            let source = match &column.source {
-                ColumnSource::Absent => Source::Constant(Value::Null),
-                ColumnSource::Constant(value) => Source::Constant(value.clone()),
-                ColumnSource::Field { name, map, .. } if map.is_empty() => Source::Field(index(name)),
-                ColumnSource::Field { name, map, otherwise } => Source::Mapped {
-                    field: index(name),
-                    map: map.iter().map(|(from, to)| (from.clone(), code(column.column_type, to))).collect(),
-                    otherwise: *otherwise,
-                },
-            };
-            (column.column_type, source)
-        });
-        let privacy = &contract.privacy;
-        Self {
-            key: contract.key_fields(),
-            address: place.address.iter().map(index).collect(),
-            address_required: place.address_required,
-            place_name: place.name.as_ref().map(index),
-            external_id: place.external_id.as_ref().map(index),
-            city: place.city.as_ref().map(index),
-            default_city: place.area.city,
-            valid_from: fact.valid_from.iter().map(index).collect(),
-            valid_to: fact.valid_to.as_ref().map(index),
-            withdrawn: fact
-                .withdrawn
-                .as_ref()
-                .map(|withdrawn| (index(&withdrawn.field), withdrawn.when.clone())),
-            columns: columns.collect(),
-            dropped: contract.fields.iter().map(|field| privacy.drop.contains(&field.name)).collect(),
-            quiet: contract
-                .fields
-                .iter()
-                .map(|field| privacy.pseudonymises(&field.name) || privacy.restrict.contains(&field.name))
-                .collect(),
-        }
-    }
-}
-
-fn code(column_type: ColumnType, code: &str) -> Value {
-    match column_type {
-        ColumnType::Bool => Value::Bool(code == "true"),
-        _ => Value::Text(code.to_owned()),
-    }
 }

@@ -10,14 +10,19 @@
 //!
 //! An undeclared column's name stays, so that the decoder quarantines the record by it.
 
+mod edit;
+mod note;
+
 use std::borrow::Cow;
 
 use prost_reflect::MessageDescriptor;
-use xxhash_rust::xxh3::xxh3_128;
-use yibiao_records::Reason;
+
+pub(crate) use note::note_reason;
+
+use edit::{edited, rebuild};
+use note::{note, note_hash};
 
 use crate::{
-    Reject,
     contract::{Contract, Dialect, Field, Form, Ingest},
     key,
     privacy::suspicion,
@@ -287,93 +292,4 @@ impl Door {
         let edits: Vec<_> = ranges.into_iter().map(|range| (range, Vec::new())).collect();
         Ok(Passed { key, value: edited(value, &edits) })
     }
-}
-
-/// None where nothing changes.
-fn edited(value: &[u8], edits: &[(std::ops::Range<usize>, Vec<u8>)]) -> Option<Vec<u8>> {
-    if edits.iter().all(|(range, new)| value[range.clone()] == new[..]) {
-        return None;
-    }
-    let mut result = Vec::with_capacity(value.len());
-    let mut at = 0;
-    for (range, new) in edits {
-        result.extend_from_slice(&value[at..range.start]);
-        result.extend_from_slice(new);
-        at = range.end;
-    }
-    result.extend_from_slice(&value[at..]);
-    Some(result)
-}
-
-/// The object's text with its changed members; what lies between the kept ones stays.
-fn rebuild(text: &str, members: &[json::Member<'_>], changes: &[Option<String>]) -> String {
-    let mut result = String::with_capacity(text.len());
-    let open = text.find('{').map_or(0, |at| at + 1);
-    result.push_str(&text[..open]);
-    let (mut end, mut first, mut cut) = (open, true, false);
-    for (member, change) in members.iter().zip(changes) {
-        let before = &text[end..member.range.start];
-        end = member.range.end;
-        let value = match change {
-            Some(value) if value.is_empty() => {
-                cut = true;
-                continue;
-            }
-            Some(value) => value.as_str(),
-            None => member.raw,
-        };
-        // Before a member stand white space, a comma unless it is the first, its name and a colon.
-        let orphaned = first && cut;
-        result.push_str(if orphaned {
-            before.trim_start_matches([',', ' ', '\t', '\r', '\n'])
-        } else {
-            before
-        });
-        result.push_str(value);
-        first = false;
-    }
-    result.push_str(&text[end..]);
-    result
-}
-
-const NOTE_REASONS: [&str; 5] = ["too_large", "no_columns", "bad_columns", "malformed", "undecodable"];
-
-/// What is stored in place of a record that could not be read.
-fn note(why: &str, value: &[u8]) -> Vec<u8> {
-    note_text(why, value.len(), &format!("{:032x}", xxh3_128(value)))
-}
-
-fn note_text(why: &str, length: usize, hash: &str) -> Vec<u8> {
-    format!("{{\"withheld\":\"{why}\",\"length\":{length},\"hash\":\"{hash}\"}}").into_bytes()
-}
-
-/// The hash within a note; None unless the bytes are exactly one, so that nothing can hide in what looks like it.
-fn note_hash(value: &[u8]) -> Option<String> {
-    if value.len() > 128 || !value.starts_with(b"{\"withheld\":\"") {
-        return None;
-    }
-    #[derive(serde::Deserialize)]
-    struct Note {
-        withheld: String,
-        length: usize,
-        hash: String,
-    }
-    let found: Note = serde_json::from_slice(value).ok()?;
-    let known = NOTE_REASONS.contains(&found.withheld.as_str())
-        && found.hash.len() == 32
-        && found.hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && note_text(&found.withheld, found.length, &found.hash) == value;
-    known.then_some(found.hash)
-}
-
-/// Why the record in whose place these bytes stand was withheld; None where they are no note.
-pub(crate) fn note_reason(value: &[u8]) -> Option<Reject> {
-    note_hash(value)?;
-    let too_large = value.starts_with(b"{\"withheld\":\"too_large\"");
-    let reason = if too_large { Reason::TooLarge } else { Reason::Withheld };
-    Some(Reject::new(
-        reason,
-        None,
-        "its content was not kept; the note in its place has its length and hash".into(),
-    ))
 }
