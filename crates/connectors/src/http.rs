@@ -130,15 +130,17 @@ impl<'a> Asker<'a> {
         Error::Away { what: self.shown.clone(), detail, retry_after }
     }
 
-    async fn page(&self, cursor: Option<&str>) -> Result<String, Error> {
+    fn address(&self, cursor: Option<&str>) -> Url {
         let mut url = self.url.clone();
-        let mut query = url.query_pairs_mut();
-        query.append_pair("limit", &self.source.page.to_string());
+        url.query_pairs_mut().append_pair("limit", &self.source.page.to_string());
         if let Some(cursor) = cursor {
-            query.append_pair("cursor", cursor);
+            url.query_pairs_mut().append_pair("cursor", cursor);
         }
-        drop(query);
-        let response = self.client.get(url).bearer_auth(&self.source.token).send().await;
+        url
+    }
+
+    async fn page(&self, cursor: Option<&str>) -> Result<String, Error> {
+        let response = self.client.get(self.address(cursor)).bearer_auth(&self.source.token).send().await;
         let response = response.map_err(|error| self.away(chain(error.without_url()), None))?;
         match response.status() {
             status if status.is_success() => self.body(response).await,

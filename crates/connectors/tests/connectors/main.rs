@@ -1,0 +1,11 @@
+//! Connectors against real files, a real HTTP server, a real PostgreSQL and a real broker, with the contracts of
+//! the nine feeds.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod database;
+mod files;
+mod paged;
+mod tables;
+mod topics;
+mod workbooks;
