@@ -88,9 +88,11 @@ pub async fn pull(
             cursor.page = next;
             sent.clear();
         }
-        if (at_end && !saved) || intake.save_is_due() || (intake.is_stopping() && !saved) {
+        if !saved && (at_end || intake.is_stopping()) {
             intake.save(&cursor).await?;
             saved = true;
+        } else {
+            intake.save_if_due(&cursor).await?;
         }
         if intake.is_stopping() || (at_end && mode == Mode::Once) {
             return Ok(());

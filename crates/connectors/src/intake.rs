@@ -3,11 +3,13 @@
 
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use prost::Message as _;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use yibiao_contracts::{Contract, Door};
 use yibiao_records::{FeedId, Provenance};
@@ -17,9 +19,8 @@ use crate::{Error, Progress, State, Summary};
 
 /// Records between two looks at the producer's queue.
 const RUN: u64 = 256;
-/// A cursor is saved after this many records or this time, whichever comes first.
-const SAVE_RECORDS: u64 = 50_000;
-const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// A cursor is saved so often while records are sent; after a crash, what came since the last one is sent again.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// What a record may need beside its value: key, header row, provenance.
 const BESIDE: usize = 64 << 10;
 /// How long a stopping connector waits for the broker before it leaves the last records to be sent again.
@@ -45,7 +46,7 @@ pub struct Intake {
     topic: String,
     door: Door,
     producer: Producer,
-    cursors: Cursors,
+    cursors: Arc<Cursors>,
     shutdown: CancellationToken,
     progress: Progress,
     identity: String,
@@ -53,6 +54,7 @@ pub struct Intake {
     record_bytes_max: usize,
     unacknowledged: u64,
     saved_at: Instant,
+    saving: Option<JoinHandle<Result<(), Error>>>,
     provenance: Vec<u8>,
     labels: [(&'static str, String); 2],
     away: bool,
@@ -79,7 +81,7 @@ impl Intake {
         Ok(Self {
             topic: contract.feed.raw_topic(),
             door: contract.door(),
-            cursors: client.cursors_through(&producer),
+            cursors: Arc::new(client.cursors_through(&producer)),
             producer,
             shutdown: shutdown.clone(),
             progress: progress.clone(),
@@ -88,6 +90,7 @@ impl Intake {
             record_bytes_max,
             unacknowledged: 0,
             saved_at: Instant::now(),
+            saving: None,
             provenance: Vec::new(),
             labels: [("stage", "connectors".to_owned()), ("feed", contract.feed.to_string())],
             feed: contract.feed.clone(),
@@ -166,33 +169,54 @@ impl Intake {
         metrics::gauge!("yibiao_event_lag_seconds", &self.labels).set((now_ms() - event_ms) as f64 / 1000.0);
     }
 
-    /// True when enough was sent, or enough time has passed, that saving is worth its wait.
-    pub fn save_is_due(&self) -> bool {
-        self.unacknowledged >= SAVE_RECORDS
-            || (self.unacknowledged > 0 && self.saved_at.elapsed() >= SAVE_EVERY)
+    /// Saves where to resume, from time to time and without holding the records up: the cursor is written when what
+    /// was sent before it is acknowledged.
+    pub async fn save_if_due(&mut self, cursor: &impl Serialize) -> Result<(), Error> {
+        if self.save_is_due() { self.save_soon(cursor).await } else { Ok(()) }
     }
 
-    /// Waits until everything is acknowledged, then saves where to resume.
-    pub async fn save(&mut self, cursor: &impl Serialize) -> Result<(), Error> {
+    /// Whether [`Intake::save_if_due`] would do anything, for cursors that cost something to make.
+    pub fn save_is_due(&self) -> bool {
+        self.unacknowledged > 0 && self.saved_at.elapsed() >= SAVE_EVERY
+    }
+
+    async fn save_soon(&mut self, cursor: &impl Serialize) -> Result<(), Error> {
+        self.wait_until_saved().await?;
         let saved = Saved { source: self.identity.clone(), at: cursor };
         let bytes = serde_json::to_vec(&saved).expect("invariant: cursors are plain data");
-        let producer = self.producer.clone();
-        let flush = async move { producer.flush().await.map_err(Error::from) };
-        if self.shutdown.is_cancelled() {
-            // The last cursor: the broker gets a moment, and what is not saved is sent again at the next start.
-            let saving = async {
-                flush.await?;
-                self.cursors.save(&self.feed, &bytes).await.map_err(Error::from)
-            };
-            tokio::time::timeout(STOP_WITHIN, saving).await.map_err(|_| Error::Stopped)??;
-        } else {
-            self.unless_stopped(flush).await?;
-            self.unless_stopped(async { Ok(self.cursors.save(&self.feed, &bytes).await?) }).await?;
-        }
-        metrics::counter!("yibiao_sent_records_total", &self.labels).increment(self.unacknowledged);
-        self.unacknowledged = 0;
+        let (producer, cursors, feed) = (self.producer.clone(), self.cursors.clone(), self.feed.clone());
+        let (records, labels) = (std::mem::take(&mut self.unacknowledged), self.labels.clone());
         self.saved_at = Instant::now();
+        self.saving = Some(tokio::spawn(async move {
+            producer.flush().await?;
+            cursors.save(&feed, &bytes).await?;
+            metrics::counter!("yibiao_sent_records_total", &labels).increment(records);
+            Ok(())
+        }));
         Ok(())
+    }
+
+    async fn wait_until_saved(&mut self) -> Result<(), Error> {
+        let Some(saving) = &mut self.saving else { return Ok(()) };
+        let saved = async { saving.await.map_err(|_| Error::Panicked { doing: "saving a cursor".into() })? };
+        let outcome = if self.shutdown.is_cancelled() {
+            // The last cursor: the broker gets a moment, and what is not saved is sent again at the next start.
+            tokio::time::timeout(STOP_WITHIN, saved).await.unwrap_or(Err(Error::Stopped))
+        } else {
+            tokio::select! {
+                biased;
+                outcome = saved => outcome,
+                () = self.shutdown.cancelled() => return Err(Error::Stopped),
+            }
+        };
+        self.saving = None;
+        outcome
+    }
+
+    /// Saves where to resume, and returns when everything is acknowledged, the cursor too.
+    pub async fn save(&mut self, cursor: &impl Serialize) -> Result<(), Error> {
+        self.save_soon(cursor).await?;
+        self.wait_until_saved().await
     }
 
     /// Where to resume. A cursor of another source, or of an older form, is not used.

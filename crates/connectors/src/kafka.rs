@@ -108,10 +108,7 @@ async fn step(
     if let Some(last) = batch.messages.last().filter(|last| last.timestamp_ms >= 0) {
         intake.event_time(last.timestamp_ms);
     }
-    if intake.save_is_due() {
-        intake.save(cursor).await?;
-    }
-    Ok(())
+    intake.save_if_due(&*cursor).await
 }
 
 type Starts = Vec<(TopicPartition, NextOffset)>;

@@ -12,6 +12,8 @@
 //! - Rows without an update time or key can never be read; they are counted and told.
 //! - Deleted rows leave no trace in such a table; the source must mark them instead.
 //!
+//! Each page costs the source a look into an index on (updated, key); without one, a scan of the table.
+//!
 //! Rows are rendered as JSON by the server, so that numbers and times arrive as they are; only columns that the
 //! contract keeps are selected.
 
@@ -110,9 +112,7 @@ async fn cycle(
         if rows < source.page as usize {
             break;
         }
-        if intake.save_is_due() {
-            intake.save(cursor).await?;
-        }
+        intake.save_if_due(&*cursor).await?;
         if intake.is_stopping() {
             return Ok(());
         }

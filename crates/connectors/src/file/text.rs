@@ -72,8 +72,7 @@ pub async fn read(
             admit(intake, &reading.splitter, &cut, columns.as_deref(), entry, row).await?;
             if intake.save_is_due() {
                 cursor.note(entry, cut.next, row, false).await?;
-                intake.save(&*cursor).await?;
-                cursor.unsaved = false;
+                intake.save_if_due(&*cursor).await?;
             }
         }
         let read = reading.splitter.offset().saturating_sub(from.offset);

@@ -73,21 +73,30 @@ impl Statements {
         };
         let table: Vec<String> = source.table.split('.').map(quoted).collect();
         let table = table.join(".");
-        // A record over the limit is cut by the server (in characters: at least as many bytes).
+        // The department may have granted these columns only.
+        let mut inner = list.clone();
+        inner.extend([&updated, &key].into_iter().filter(|column| !list.contains(column)).cloned());
+        // Rows are rendered after they were chosen, and one over the limit is cut by the server (in characters: at
+        // least as many bytes).
         let cut = record_bytes_max + 1;
-        let select = format!(
-            "select case when octet_length(j.text) > {record_bytes_max} then left(j.text, {cut}) else j.text end, \
-             {updated}::text, {key}::text, {is_past}, {milliseconds} from {table} t, \
-             lateral (select row_to_json(r)::text as text from (select {}) r) j where {updated} is not null and {key} is not null",
-            list.join(", ")
-        );
-        let order = format!("order by {updated}, {key} limit {}", source.page.max(1));
+        let order = format!("order by {updated}, {key}");
+        let select = |condition: String| {
+            format!(
+                "select case when octet_length(j.text) > {record_bytes_max} then left(j.text, {cut}) else j.text end, \
+                 {updated}::text, {key}::text, {is_past}, {milliseconds} from (\
+                 select {} from {table} t where {updated} is not null and {key} is not null{condition} {order} limit {}\
+                 ) t, lateral (select row_to_json(r)::text as text from (select {}) r) j {order}",
+                inner.join(", "),
+                source.page.max(1),
+                list.join(", ")
+            )
+        };
         Ok(Self {
-            all: format!("{select} {order}"),
-            from: format!("{select} and {updated} >= $1::text::{updated_type}{overlap} {order}"),
-            after: format!(
-                "{select} and ({updated}, {key}) > ($1::text::{updated_type}, $2::text::{key_type}) {order}"
-            ),
+            all: select(String::new()),
+            from: select(format!(" and {updated} >= $1::text::{updated_type}{overlap}")),
+            after: select(format!(
+                " and ({updated}, {key}) > ($1::text::{updated_type}, $2::text::{key_type})"
+            )),
             now: is_time.then(|| format!("select now()::{updated_type}::text")),
             least: format!("select least($1::text::{updated_type}, $2::text::{updated_type})::text"),
             unreadable: format!("select count(*) from {table} t where {updated} is null or {key} is null"),
