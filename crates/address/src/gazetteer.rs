@@ -35,7 +35,7 @@ pub(crate) mod via {
 
 const PLACE_BYTES: usize = 32;
 const ID_BYTES: usize = 16;
-const COMPOUND_BYTES: usize = 32;
+const COMPOUND_BYTES: usize = 40;
 const INDEX_BYTES: usize = 16;
 const MEANING_BYTES: usize = 8;
 const FLAG_IMPLIED: u8 = 1;
@@ -88,6 +88,7 @@ pub(crate) struct CompoundRecord {
     pub canonical: u32,
     pub names: (u32, u32),
     pub numbers: (u32, u32),
+    pub texts: (u32, u32),
 }
 
 impl Gazetteer {
@@ -180,6 +181,7 @@ impl Gazetteer {
             canonical: u32_at(bytes, at + 8),
             names: (u32_at(bytes, at + 12), u32_at(bytes, at + 16)),
             numbers: (u32_at(bytes, at + 20), u32_at(bytes, at + 24)),
+            texts: (u32_at(bytes, at + 28), u32_at(bytes, at + 32)),
         }
     }
 
@@ -317,6 +319,12 @@ impl Gazetteer {
             .map(move |i| i * INDEX_BYTES)
             .take_while(move |&at| u64_at(bytes, at) == hash)
             .map(move |at| (u32_at(bytes, at + 8), u32_at(bytes, at + 12)))
+    }
+
+    /// The keys of the free surface texts of a compound, without their area.
+    pub(crate) fn texts(&self, compound: PlaceIndex) -> impl Iterator<Item = &str> {
+        let (start, end) = self.compound(compound).texts;
+        (start..end).map(|i| self.string(self.words(Section::CompoundTexts).get(i as usize)))
     }
 
     /// (hash of the road, hash of road and number) of each surface address of a compound.

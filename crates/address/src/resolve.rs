@@ -164,7 +164,8 @@ impl Resolver {
 
     /// Picks the compound, or says why none can be picked.
     fn decide(&self, s: &mut Scratch) -> Answer {
-        let Some(&best) = s.evidence.iter().find(|e| enough(e)) else {
+        let highest = s.evidence.iter().copied().filter(enough).reduce(|a, b| if b.score > a.score { b } else { a });
+        let Some(best) = highest else {
             return self.by_slip_and_door(s);
         };
         let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;

@@ -69,8 +69,9 @@ fn real_queries_meet_their_compounds_far_above_the_floor() {
 
     let queries = rows(&queries);
     for (with_name, floor) in [(true, FLOOR_WITH_NAME), (false, FLOOR_ADDRESS_ONLY)] {
-        let linked = score(&resolver, &queries, with_name);
-        assert!(linked >= floor, "linked {linked:.3} is below the floor {floor}");
+        // The floor never abstains, so it is held against the first candidate, abstentions included.
+        let first = score(&resolver, &queries, with_name);
+        assert!(first >= floor, "{first:.3} right at the first place is below the floor {floor}");
     }
 }
 
@@ -85,7 +86,7 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
     let show: usize = std::env::var("YIBIAO_SHOW_MISSES").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut scratch = Scratch::default();
     let mut by_reason: BTreeMap<&str, Tally> = BTreeMap::new();
-    let (mut linked, mut linked_right, mut answered, mut none, mut none_right) = (0, 0, 0, 0, 0);
+    let (mut linked, mut linked_right, mut first_right, mut answered, mut none, mut none_right) = (0, 0, 0, 0, 0, 0);
     let mut shown: BTreeMap<String, usize> = BTreeMap::new();
     let start = Instant::now();
     for row in queries {
@@ -95,6 +96,8 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
         let tally = by_reason.entry(answer.reason.as_str()).or_default();
         tally.asked += 1;
         answered += usize::from(answer.place.is_some());
+        let first = answer.place.or(answer.candidates.first().map(|c| c.place_id));
+        first_right += usize::from(gold.is_some() && first == gold);
         match gold {
             Some(_) => linked += 1,
             None => none += 1,
@@ -120,9 +123,10 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
     let elapsed = start.elapsed();
     let share = |a: usize, b: usize| a as f64 / b.max(1) as f64;
     println!(
-        "{}: linked {:.4} (n={linked}), precision {:.4} (n={answered}), none {:.4} (n={none}), {:.1} us a query",
+        "{}: linked {:.4} (n={linked}), first of the candidates {:.4}, precision {:.4} (n={answered}), none {:.4} (n={none}), {:.1} us a query",
         if with_name { "name and address" } else { "address only" },
         share(linked_right, linked),
+        share(first_right, linked),
         share(linked_right, answered),
         share(none_right, none),
         elapsed.as_secs_f64() * 1e6 / queries.len() as f64,
@@ -131,5 +135,5 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
         println!("  {reason:16} asked {:5}  right {:5}  wrong {:4}", t.asked, t.right, t.wrong);
     }
     println!("  misses: {shown:?}");
-    share(linked_right, linked)
+    share(first_right, linked)
 }

@@ -32,6 +32,8 @@ pub(super) struct Compound {
     pub streets: Vec<(Vec<char>, Label, u32)>,
     /// Hashes of surface texts without their area.
     pub texts: Vec<u64>,
+    /// The keys of free surface texts, for ranking what is not certain.
+    pub surface_texts: Vec<String>,
     pub lng_lat: Option<(f64, f64)>,
     pub surfaces: u32,
 }
@@ -65,6 +67,9 @@ pub struct GazetteerBuilder<'d> {
     sketch: Sketch,
     key: NameKey,
 }
+
+/// Of one compound's free texts no more are kept.
+const SURFACES_MAX: usize = 6;
 
 /// One row's own words, whichever columns they came from.
 #[derive(Default)]
@@ -128,7 +133,7 @@ impl<'d> GazetteerBuilder<'d> {
             },
         };
         if level == Level::Compound {
-            self.add_compound(&row, division, words);
+            self.add_compound(&row, division, words, !structured);
             Ok(())
         } else {
             self.add_below(&row, level, division, words)
@@ -204,7 +209,7 @@ impl<'d> GazetteerBuilder<'d> {
         self.sketch.streets.iter().map(key).collect()
     }
 
-    fn add_compound(&mut self, row: &StandardAddress, division: Option<DivisionId>, words: Words) {
+    fn add_compound(&mut self, row: &StandardAddress, division: Option<DivisionId>, words: Words, is_free: bool) {
         if let Some(&at) = self.below_by_place.get(&row.place) {
             // Levels of one id disagree: the deeper one stands.
             self.below[at as usize].status = row.status;
@@ -216,6 +221,7 @@ impl<'d> GazetteerBuilder<'d> {
             (self.compounds.len() - 1) as u32
         });
         let text = self.text_hash(&row.address, division);
+        let surface = (is_free && text.is_some()).then(|| self.key.chars.iter().collect::<String>());
         let default = self.divisions.area(&row.city).or(division);
         let aliases: Vec<_> = row.aliases.iter().map(|a| self.alias(a, default)).collect();
         let own_code = row.division_code.trim().parse::<u64>().ok().filter(|_| row.division_code.trim().len() == 12);
@@ -226,6 +232,9 @@ impl<'d> GazetteerBuilder<'d> {
         draft.lng_lat = draft.lng_lat.or(row.lng_lat);
         draft.division = deeper(self.divisions, draft.division, division);
         draft.texts.extend(text);
+        if let Some(surface) = surface.filter(|t| draft.surface_texts.len() < SURFACES_MAX && !draft.surface_texts.contains(t)) {
+            draft.surface_texts.push(surface);
+        }
         if !words.name.is_empty() {
             if draft.name.is_empty() {
                 draft.name = words.name.clone();

@@ -28,6 +28,7 @@ pub(super) enum Section {
     Compounds,
     CompoundNames,
     CompoundNumbers,
+    CompoundTexts,
     NameStarts,
     NameUnits,
     NameBuckets,
@@ -37,7 +38,7 @@ pub(super) enum Section {
     Covered,
 }
 
-pub(super) const SECTIONS: usize = 15;
+pub(super) const SECTIONS: usize = 16;
 
 /// Where each section lies in the file.
 #[derive(Debug, Clone, Default)]

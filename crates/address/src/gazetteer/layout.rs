@@ -50,10 +50,11 @@ pub(super) fn write(
 
     let canonical = canonical(divisions, &compounds, &tree);
     report.duplicates = canonical.iter().enumerate().filter(|(i, c)| **c as usize != *i).count() as u64;
-    let (records, names, numbers) = compound_records(&compounds, &order, &strings, &canonical);
+    let (records, names, numbers, texts) = compound_records(&compounds, &order, &strings, &canonical);
     put(Section::Compounds, records);
     put(Section::CompoundNames, names);
     put(Section::CompoundNumbers, numbers);
+    put(Section::CompoundTexts, texts);
 
     let (lexicon, meaning_starts, meanings, name_count) = lexicon(&compounds, &order);
     put(Section::NameStarts, lexicon.starts);
@@ -148,7 +149,7 @@ fn strings<'a>(compounds: &'a [Compound], nodes: &'a [Node]) -> Vec<&'a str> {
     all.extend(labels);
     for c in compounds {
         all.insert(&c.name);
-        all.extend(c.shown.iter().map(String::as_str));
+        all.extend(c.shown.iter().chain(&c.surface_texts).map(String::as_str));
     }
     all.into_iter().collect()
 }
@@ -229,8 +230,8 @@ pub(crate) fn road_hash(road: &[char]) -> u64 {
     KeyHash::new(About::Road).chars(road).finish()
 }
 
-fn compound_records(compounds: &[Compound], order: &Order, strings: &[&str], canonical: &[u32]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
-    let (mut records, mut names, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+fn compound_records(compounds: &[Compound], order: &Order, strings: &[&str], canonical: &[u32]) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
+    let (mut records, mut names, mut numbers, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &c in &order.compounds {
         let compound = &compounds[c as usize];
         let (lng, lat) = compound.lng_lat.map_or((f32::NAN, f32::NAN), |(x, y)| (x as f32, y as f32));
@@ -244,12 +245,16 @@ fn compound_records(compounds: &[Compound], order: &Order, strings: &[&str], can
             numbers.extend_from_slice(&road_hash(road).to_le_bytes());
             numbers.extend_from_slice(&number.to_le_bytes());
         }
+        let text_start = (texts.len() / 4) as u32;
+        for text in &compound.surface_texts {
+            texts.extend_from_slice(&string_index(strings, text).to_le_bytes());
+        }
         let canonical = order.compound_at[canonical[c as usize] as usize];
-        let ends = [name_start, (names.len() / 4) as u32, number_start, (numbers.len() / 16) as u32];
+        let ends = [name_start, (names.len() / 4) as u32, number_start, (numbers.len() / 16) as u32, text_start, (texts.len() / 4) as u32];
         let fields = [lng.to_bits(), lat.to_bits(), canonical].into_iter().chain(ends).chain([0]);
         fields.for_each(|f| records.extend_from_slice(&f.to_le_bytes()));
     }
-    (records, names, numbers)
+    (records, names, numbers, texts)
 }
 
 fn lexicon(compounds: &[Compound], order: &Order) -> (LexiconBytes, Vec<u8>, Vec<u8>, u64) {

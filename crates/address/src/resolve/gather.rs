@@ -61,6 +61,8 @@ pub(crate) struct Evidence {
     pub tail: usize,
     /// The record gives a name, and it is not this one's.
     pub other_name: bool,
+    /// How alike the text is to one of its free surface texts, 0 to 1.
+    pub likeness: f32,
     pub score: f32,
 }
 
@@ -74,7 +76,7 @@ pub(crate) struct Spot {
     pub length: usize,
 }
 
-const EVIDENCE_MAX: usize = 64;
+const EVIDENCE_MAX: usize = 96;
 const NEARBY: [&str; 22] = [
     "对面", "旁", "附近", "隔壁", "北侧", "南侧", "东侧", "西侧", "以东", "以西", "以南", "以北", "东北", "西北", "东南", "西南", "斜对", "后面", "前面",
     "向东", "向西", "交",
@@ -92,8 +94,47 @@ impl Resolver {
         self.by_text(s);
         if s.evidence.iter().all(|e| e.name <= NameEvidence::Typo && e.street <= StreetEvidence::Road) {
             self.by_slip(s);
+            self.by_road_alone(s);
         }
+        self.compare_texts(s);
         self.weigh(s);
+    }
+
+    /// What stands on the road that the text names. Never enough for an answer, but worth being listed.
+    fn by_road_alone(&self, s: &mut Scratch) {
+        let streets = std::mem::take(&mut s.sketch.streets);
+        let mut road = std::mem::take(&mut s.road_key);
+        for street in streets.iter().filter(|t| t.is_road) {
+            road.set(&s.folded.chars()[street.start..street.end]);
+            for (compound, how) in self.gazetteer.indexed(road_hash(&road.chars)) {
+                // Many cities have a 解放路: those elsewhere would only crowd out the others.
+                if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherCounty {
+                    continue;
+                }
+                s.note(compound, |e| {
+                    if e.street == StreetEvidence::None {
+                        e.street = StreetEvidence::Road;
+                        e.via = e.via.max(how);
+                    }
+                });
+            }
+        }
+        s.road_key = road;
+        s.sketch.streets = streets;
+    }
+
+    /// Where no name decides, free surface texts put the candidates in order.
+    fn compare_texts(&self, s: &mut Scratch) {
+        if s.evidence.iter().any(|e| e.name > NameEvidence::Typo) {
+            return;
+        }
+        let start = s.key.at_folded(s.sketch.area.end).min(s.key.chars.len());
+        // What is only near (…,近齐梁路) says little about which of several it is.
+        let near = s.folded.chars().iter().position(|&c| c == '近').filter(|&at| at > s.sketch.area.end + 2);
+        let end = near.map_or(s.key.chars.len(), |at| s.key.at_folded(at)).max(start);
+        for e in &mut s.evidence {
+            e.likeness = self.gazetteer.texts(e.compound).map(|t| likeness(&s.key.chars[start..end], t)).fold(0.0, f32::max);
+        }
     }
 
     /// Every longest name of a compound or road in the text, left to right.
@@ -178,11 +219,18 @@ impl Resolver {
         for spot in &spots {
             let strength = strength(s, spot);
             let numbered = numbered(s, spot);
+            // A compound that is called 青禾营12号 has that address, as others may have.
+            let is_number = matches!(s.folded.chars()[..spot.end], [.., digit, '号'] if digit.is_ascii_digit());
             for (compound, how) in self.gazetteer.meanings(spot.name).filter(|m| m.1 != via::ROAD) {
                 // 望月营12号, where 望月营 has no buildings: a number of the lane, not a house of the compound.
                 let lane = numbered && self.gazetteer.children(compound).is_empty();
                 let strength = if lane { strength.min(NameEvidence::Mentioned) } else { strength };
                 s.note(compound, |e| {
+                    if is_number && e.name < NameEvidence::Given {
+                        e.street = e.street.max(StreetEvidence::Number);
+                        e.tail = e.tail.max(spot.end);
+                        return;
+                    }
                     if strength > e.name {
                         (e.name, e.via, e.name_length) = (strength, how, spot.length);
                     }
@@ -247,8 +295,8 @@ impl Resolver {
     fn by_text(&self, s: &mut Scratch) {
         let start = s.key.at_folded(s.sketch.area.end);
         let text = &s.key.chars[start.min(s.key.chars.len())..];
-        // A bare road is nobody's address.
-        let bare_road = s.sketch.streets.iter().any(|t| t.is_road && t.number.is_none() && s.key.at_folded(t.start) <= start && t.end == s.folded.chars().len());
+        // A road, with or without its quarter, is nobody's address.
+        let bare_road = s.sketch.streets.iter().any(|t| t.is_road && t.number.is_none() && t.end == s.folded.chars().len());
         if text.len() < 4 || bare_road {
             return;
         }
@@ -354,7 +402,9 @@ impl Resolver {
         for e in &mut s.evidence {
             e.compound = self.gazetteer.compound(e.compound).canonical;
         }
-        s.evidence.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.compound.cmp(&b.compound)));
+        // Likeness orders the candidates; it never decides.
+        let rank = |e: &Evidence| e.score + 0.2 * e.likeness;
+        s.evidence.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then(a.compound.cmp(&b.compound)));
         let mut kept = 0;
         for i in 0..s.evidence.len() {
             let twin = s.evidence[..kept].iter().any(|k| k.compound == s.evidence[i].compound);
@@ -411,6 +461,7 @@ impl Scratch {
                 name_length: 0,
                 tail: 0,
                 other_name: false,
+                likeness: 0.0,
                 score: 0.0,
             };
             change(&mut e);
@@ -465,7 +516,7 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
         return NameEvidence::Mentioned;
     }
     // Before a street that has its own number it is a quarter, unless a door follows it.
-    let street_after = s.sketch.streets.iter().any(|t| t.is_road && t.start >= spot.end);
+    let street_after = s.sketch.streets.iter().any(|t| (t.is_road || t.number.is_some()) && t.start >= spot.end);
     let door_follows = rest.first().is_some_and(char::is_ascii_digit);
     if street_after && !door_follows || spot.length < 3 && !door_follows && !rest.is_empty() {
         return NameEvidence::Mentioned;
@@ -478,6 +529,23 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
         return NameEvidence::Typo;
     }
     NameEvidence::Written
+}
+
+/// The share of pairs of neighbouring characters that two texts have in common (Dice).
+fn likeness(text: &[char], other: &str) -> f32 {
+    let pairs = |at: &[char]| (at[0], at[1]);
+    let mut shared = 0;
+    let mut count = 0;
+    let mut last = None;
+    for c in other.chars() {
+        if let Some(before) = last {
+            count += 1;
+            shared += usize::from(text.windows(2).any(|w| pairs(w) == (before, c)));
+        }
+        last = Some(c);
+    }
+    let total = count + text.len().saturating_sub(1);
+    if total == 0 { 0.0 } else { (2 * shared.min(text.len().saturating_sub(1))) as f32 / total as f32 }
 }
 
 /// A shop, a company, an office: its name says nothing about the compound that it is in.
