@@ -15,6 +15,7 @@ mod standard;
 
 pub use build::{Builder, Report};
 pub use folder::Folder;
+pub use standard::Columns as StandardColumns;
 
 use std::{
     collections::BTreeMap,

@@ -106,7 +106,7 @@ fn a_room_that_only_a_newer_gazetteer_knows_moves_from_its_provisional_place() {
     bench.send(&[raw.clone(), settled.clone()]);
     let first = bench.sent.in_order(&bench.kinds)[0].clone();
     assert!(first.provisional && first.place.get() >> 62 == 1 && first.level == "dwelling");
-    bench.send(&[raw.clone()]);
+    bench.send(std::slice::from_ref(&raw));
     assert_eq!(bench.outcomes(), [3, 2, 0, 1]);
 
     let mut rows = city();
