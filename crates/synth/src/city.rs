@@ -1,6 +1,6 @@
 //! The city itself: counties, roads, compounds, buildings, units, dwellings and who lives in them.
 //!
-//! Held in memory whole, at about 60 bytes a dwelling; the readings never are.
+//! Held in memory whole, at about 100 bytes a dwelling; the readings never are.
 
 use std::collections::{HashMap, HashSet};
 

@@ -18,10 +18,19 @@ pub const GRACE_DAYS: u64 = 14;
 
 /// The truth of a city under `<dir>/truth`.
 pub struct Truth {
-    /// Feed id to its source keys, each with the index of its place or `NO_PLACE`.
-    matches: HashMap<String, HashMap<String, u32>>,
+    /// Feed id to its source keys.
+    matches: HashMap<String, HashMap<String, KeyTruth>>,
+    /// What may have been done to an address: `plain`, `typo`, `alias+full_width`, …
+    done: Vec<String>,
     places: Vec<PlaceTruth>,
     place_at: HashMap<String, u32>,
+}
+
+/// Where the address of a source key lies, and what was done to it (an index into `Truth::done`).
+#[derive(Clone, Copy)]
+struct KeyTruth {
+    place: u32,
+    done: u32,
 }
 
 struct PlaceTruth {
@@ -41,7 +50,8 @@ impl Truth {
     /// # Errors
     /// `File` if there is no truth under `dir`, `Truth` if it is damaged.
     pub fn open(dir: &Path) -> Result<Truth, Error> {
-        let mut truth = Truth { matches: HashMap::new(), places: Vec::new(), place_at: HashMap::new() };
+        let mut truth =
+            Truth { matches: HashMap::new(), done: Vec::new(), places: Vec::new(), place_at: HashMap::new() };
         for_each_row(&dir.join("truth/places.csv"), |[place, parent, _level]: [&str; 3]| {
             let parent = if parent.is_empty() {
                 NO_PLACE
@@ -59,30 +69,36 @@ impl Truth {
                 Some(DwellingTruth { kind, crowded_from: date(row[9])?, crowded_to: date(row[10])? });
             Ok(())
         })?;
-        for_each_row(&dir.join("truth/matches.csv"), |[feed, key, place, _done]: [&str; 4]| {
-            let at = if place == "NONE" {
+        let mut done_at: HashMap<String, u32> = HashMap::new();
+        for_each_row(&dir.join("truth/matches.csv"), |[feed, key, place, done]: [&str; 4]| {
+            let place = if place == "NONE" {
                 NO_PLACE
             } else {
                 *truth.place_at.get(place).ok_or("its place is unknown")?
             };
+            let next = truth.done.len() as u32;
+            let done = *done_at.entry(done.to_owned()).or_insert_with(|| {
+                truth.done.push(done.to_owned());
+                next
+            });
             if !truth.matches.contains_key(feed) {
                 truth.matches.insert(feed.to_owned(), HashMap::new());
             }
             if let Some(keys) = truth.matches.get_mut(feed) {
-                keys.insert(key.to_owned(), at);
+                keys.insert(key.to_owned(), KeyTruth { place, done });
             }
             Ok(())
         })?;
         Ok(truth)
     }
 
-    /// Where the address of a source record truly is: `None` if the key is unknown, `Some(None)` if in no standard address.
-    fn place_of(&self, feed: &str, source_key: &str) -> Option<(&str, u32)> {
-        let keys = self.matches.get(feed)?;
+    /// The feed and the key as the truth has them; `None` if it does not know the key.
+    fn known(&self, feed: &str, source_key: &str) -> Option<(&str, &str)> {
+        let (feed, keys) = self.matches.get_key_value(feed)?;
         // A reading's key is its account and its day; an account stays where it is.
         let account = source_key.split(['\u{1f}', '|']).next().unwrap_or(source_key);
-        let (key, at) = keys.get_key_value(source_key).or_else(|| keys.get_key_value(account))?;
-        Some((key, *at))
+        let (key, _) = keys.get_key_value(source_key).or_else(|| keys.get_key_value(account))?;
+        Some((feed, key))
     }
 
     fn contains(&self, above: u32, below: u32) -> bool {
@@ -140,10 +156,14 @@ pub struct FeedMatch {
     pub recall: f64,
 }
 
-/// By feed id.
+/// The matches of all feeds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct MatchScore {
+    /// By feed id.
     pub feeds: BTreeMap<String, FeedMatch>,
+    /// By what was done to the address: `typo`, `alias`, `former_county`, …; `plain` if nothing. An address to which
+    /// two things were done counts under both.
+    pub by_done: BTreeMap<String, FeedMatch>,
 }
 
 /// Scores matches: (feed id, source key, 地址编码 of the matched place or "" where there was no match).
@@ -155,38 +175,65 @@ pub fn matches<'a>(
     resolved: impl Iterator<Item = (impl AsRef<str>, &'a str, &'a str)>,
 ) -> MatchScore {
     let mut score = MatchScore::default();
-    let mut answers: HashMap<(String, &str), Option<u32>> = HashMap::new();
+    let mut answers: HashMap<&str, HashMap<&str, Option<u32>>> = HashMap::new();
     for (feed, key, matched) in resolved {
         let feed = feed.as_ref();
-        match truth.place_of(feed, key) {
-            // A code that is no place's: wrong wherever it lies.
-            Some((key, _)) => {
+        match truth.known(feed, key) {
+            Some((feed, key)) => {
+                // A code that is no place's is wrong wherever it lies.
                 let answer =
                     (!matched.is_empty()).then(|| truth.place_at.get(matched).copied().unwrap_or(NO_PLACE));
-                answers.insert((feed.to_owned(), key), answer);
+                answers.entry(feed).or_default().insert(key, answer);
             }
             None => score.feeds.entry(feed.to_owned()).or_default().unknown_keys += 1,
         }
     }
+    let mut by_done = vec![FeedMatch::default(); truth.done.len()];
     for (feed, keys) in &truth.matches {
         let it = score.feeds.entry(feed.clone()).or_default();
-        for (key, &place) in keys {
-            let answer = answers.get(&(feed.clone(), key.as_str())).copied().flatten();
-            it.n += u64::from(place != NO_PLACE);
-            match answer {
-                None if place == NO_PLACE => it.rightly_none += 1,
-                None => it.missed += 1,
-                Some(at) if place != NO_PLACE && at == place => it.right += 1,
-                Some(at) if at != NO_PLACE && place != NO_PLACE && truth.contains(at, place) => {
-                    it.coarser += 1
-                }
-                Some(_) => it.wrong += 1,
+        let answers = answers.get(feed.as_str());
+        for (key, known) in keys {
+            let answer = answers.and_then(|answers| answers.get(key.as_str()).copied().flatten());
+            for counts in [&mut *it, &mut by_done[known.done as usize]] {
+                counts.count(truth, known.place, answer);
             }
         }
-        it.precision = ratio(it.right, it.right + it.coarser + it.wrong);
-        it.recall = ratio(it.right, it.n);
     }
+    for (names, counts) in truth.done.iter().zip(&by_done) {
+        for name in names.split('+') {
+            score.by_done.entry(name.to_owned()).or_default().add(counts);
+        }
+    }
+    score.feeds.values_mut().chain(score.by_done.values_mut()).for_each(FeedMatch::settle);
     score
+}
+
+impl FeedMatch {
+    fn count(&mut self, truth: &Truth, place: u32, answer: Option<u32>) {
+        self.n += u64::from(place != NO_PLACE);
+        match answer {
+            None if place == NO_PLACE => self.rightly_none += 1,
+            None => self.missed += 1,
+            Some(at) if place != NO_PLACE && at == place => self.right += 1,
+            Some(at) if at != NO_PLACE && place != NO_PLACE && truth.contains(at, place) => self.coarser += 1,
+            Some(_) => self.wrong += 1,
+        }
+    }
+
+    fn add(&mut self, other: &FeedMatch) {
+        self.n += other.n;
+        self.right += other.right;
+        self.coarser += other.coarser;
+        self.wrong += other.wrong;
+        self.missed += other.missed;
+        self.rightly_none += other.rightly_none;
+        self.unknown_keys += other.unknown_keys;
+    }
+
+    fn settle(&mut self) {
+        self.precision = ratio(self.right, self.right + self.coarser + self.wrong);
+        self.recall = ratio(self.right, self.n);
+    }
 }
 
 /// 1 where there was nothing to get wrong.
@@ -198,40 +245,35 @@ impl MatchScore {
     /// All feeds together.
     pub fn total(&self) -> FeedMatch {
         let mut total = FeedMatch::default();
-        for it in self.feeds.values() {
-            total.n += it.n;
-            total.right += it.right;
-            total.coarser += it.coarser;
-            total.wrong += it.wrong;
-            total.missed += it.missed;
-            total.rightly_none += it.rightly_none;
-            total.unknown_keys += it.unknown_keys;
-        }
-        total.precision = ratio(total.right, total.right + total.coarser + total.wrong);
-        total.recall = ratio(total.right, total.n);
+        self.feeds.values().for_each(|it| total.add(it));
+        total.settle();
         total
     }
 }
 
 impl fmt::Display for MatchScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<32}{:>9}{:>11}{:>9}{:>9}{:>9}{:>9}",
-            "feed", "n", "precision", "recall", "coarser", "wrong", "missed"
-        )?;
-        let total = self.total();
-        for (name, it) in self.feeds.iter().map(|(name, it)| (name.as_str(), it)).chain([("all", &total)]) {
+        let head = |f: &mut fmt::Formatter<'_>, name: &str| {
+            let (n, precision, recall) = ("n", "precision", "recall");
             writeln!(
                 f,
-                "{name:<32}{:>9}{:>10.1}%{:>8.1}%{:>9}{:>9}{:>9}",
-                it.n,
-                it.precision * 100.0,
-                it.recall * 100.0,
-                it.coarser,
-                it.wrong,
-                it.missed
-            )?;
+                "{name:<32}{n:>9}{precision:>11}{recall:>9}{:>9}{:>9}{:>9}",
+                "coarser", "wrong", "missed"
+            )
+        };
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, it: &FeedMatch| {
+            let (precision, recall) = (it.precision * 100.0, it.recall * 100.0);
+            let (n, coarser, wrong, missed) = (it.n, it.coarser, it.wrong, it.missed);
+            writeln!(f, "{name:<32}{n:>9}{precision:>10.1}%{recall:>8.1}%{coarser:>9}{wrong:>9}{missed:>9}")
+        };
+        head(f, "feed")?;
+        for (name, it) in &self.feeds {
+            line(f, name, it)?;
+        }
+        line(f, "all", &self.total())?;
+        head(f, "what was done to the address")?;
+        for (name, it) in &self.by_done {
+            line(f, name, it)?;
         }
         Ok(())
     }
@@ -395,6 +437,11 @@ mod tests {
         assert_eq!((water.rightly_none, water.unknown_keys), (1, 1));
         assert!((water.precision - 1.0 / 3.0).abs() < 1e-9 && (water.recall - 0.25).abs() < 1e-9);
         assert_eq!(score.feeds["h"].precision, 1.0);
+        assert_eq!(
+            (score.by_done["typo"].n, score.by_done["typo"].wrong, score.by_done["plain"].n),
+            (1, 1, 4)
+        );
+        assert!(score.to_string().contains("typo"));
     }
 
     #[test]

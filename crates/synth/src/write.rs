@@ -16,7 +16,7 @@ use crate::report::{Crowded, Report};
 
 /// Writes the city of a plan under `dir`: `sources/<department>/<feed>/…`, `postgres/` and `truth/`.
 ///
-/// The same plan gives the same bytes. Memory holds the city (about 100 bytes a dwelling), never its readings.
+/// The same plan gives the same bytes. Memory holds the city (about 300 bytes a dwelling), never its readings.
 ///
 /// # Errors
 /// `Plan` if the plan is out of its limits, `Occupied` if `dir` holds a city already, `File` and `Workbook` if the disk

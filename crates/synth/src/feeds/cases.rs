@@ -73,7 +73,8 @@ impl<'a> Cases<'a> {
         }
         let from = self.events.partition_point(|event| event.day < day);
         let to = self.events.partition_point(|event| event.day <= day);
-        for event in self.events[from..to].to_vec() {
+        for at in from..to {
+            let event = self.events[at];
             self.put(ledger, &event)?;
         }
         Ok(())
@@ -190,7 +191,7 @@ fn draw(city: &City, dwelling: u32, number: &mut u32, events: &mut Vec<Event>) {
         accepted_on: day,
         place,
         number: *number,
-        category: *dice.pick::<&str>(categories),
+        category: dice.pick::<&str>(categories),
         outcome: None,
     };
     *number += 1;

@@ -102,7 +102,8 @@ impl<'a> Hazards<'a> {
         let from = self.events.partition_point(|event| event.day < day);
         let until = if day + 1 == self.city.plan.days { u32::MAX } else { day };
         let to = self.events.partition_point(|event| event.day <= until);
-        for event in self.events[from..to].to_vec() {
+        for at in from..to {
+            let event = self.events[at];
             self.put(ledger, &event)?;
         }
         Ok(())

@@ -7,89 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, Days, NaiveDate};
-use encoding_rs::{GB18030, GBK};
-use serde::Serialize;
+use chrono::Datelike;
 use yibiao_records::Reason;
 
 use crate::Error;
-use crate::city::{City, Place, scramble};
+use crate::city::{City, Place};
 use crate::dice::{Dice, Domain};
-use crate::ledger::{Breaker, Dialect, Ledger, Out, spoil};
-use crate::names::full_width;
-use crate::spell::{self, Done, Feed, Spelled};
+use crate::ledger::{Breaker, Ledger, Out};
+use crate::spell::Done;
 
+use super::readings::{self, API_BROKEN, Addresses, Broken, CSV_BROKEN, Reading, Rows, Utility};
 use super::strangers;
-
-const WATER: Dialect = Dialect { separator: ',', line_end: "\r\n", encoding: GBK };
-const GAS: Dialect = Dialect { separator: ';', line_end: "\n", encoding: GB18030 };
-const WATER_HEADER: [&str; 5] = ["户号", "用水地址", "抄表日期", "用水量（吨）", "水表状态"];
-const GAS_HEADER: [&str; 5] = ["燃气户号", "地址", "日期", "用气量(方)", "表型"];
-
-const CSV_BROKEN: [Reason; 8] = [
-    Reason::Undecodable,
-    Reason::Malformed,
-    Reason::BadDate,
-    Reason::OutOfRange,
-    Reason::BadNumber,
-    Reason::EmptyAddress,
-    Reason::OtherProvince,
-    Reason::MissingKey,
-];
-/// The service answers JSON or nothing, so its items are always JSON.
-const API_BROKEN: [Reason; 8] = [
-    Reason::MissingColumn,
-    Reason::UnknownColumn,
-    Reason::BadDate,
-    Reason::OutOfRange,
-    Reason::BadNumber,
-    Reason::EmptyAddress,
-    Reason::OtherProvince,
-    Reason::MissingKey,
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Utility {
-    Water,
-    Power,
-    Gas,
-}
-
-impl Utility {
-    pub const ALL: [Utility; 3] = [Utility::Water, Utility::Power, Utility::Gas];
-
-    pub fn feed(self) -> Feed {
-        match self {
-            Utility::Water => Feed::Water,
-            Utility::Power => Feed::Power,
-            Utility::Gas => Feed::Gas,
-        }
-    }
-
-    fn id(self) -> &'static str {
-        self.feed().id()
-    }
-
-    /// The account's number as its department shows it.
-    pub fn account(self, city: &City, index: u32) -> String {
-        let seed = city.plan.seed;
-        match self {
-            Utility::Water => format!("31{:08}", scramble(index, 100_000_000, seed + 11)),
-            Utility::Power => format!("3201{:08}", scramble(index, 100_000_000, seed + 12)),
-            Utility::Gas => format!("G{:08}", scramble(index, 100_000_000, seed + 13)),
-        }
-    }
-
-    /// Accounts 0.. are the dwellings; those after them are strangers.
-    fn address(self, city: &City, index: u32) -> Spelled {
-        if index < city.dwellings.len() as u32 {
-            spell::spell(city, self.feed(), Place::Dwelling(index), u64::from(index))
-        } else {
-            let mut dice = Dice::new(city.plan.seed, Domain::Stranger, u64::from(index) * 3 + self as u64);
-            Spelled { text: strangers::address(city, &mut dice), done: Done::default() }
-        }
-    }
-}
 
 pub(crate) fn strangers_count(city: &City) -> u32 {
     ((city.dwellings.len() as f64 * city.plan.rates.strangers) as u32).max(3)
@@ -108,19 +36,14 @@ fn has_account(city: &City, utility: Utility, index: u32) -> bool {
         }
 }
 
-/// A reading on its way.
-struct Pending {
-    account: u32,
-    day: u32,
-    hundredths: u32,
-}
-
 struct Meter {
     utility: Utility,
     out: Out,
     file: String,
     breaker: Breaker,
-    pending: BTreeMap<u32, Vec<Pending>>,
+    addresses: Addresses,
+    rows: Rows,
+    pending: BTreeMap<u32, Vec<Reading>>,
     /// What was broken in the file that will be sent again.
     broken_again: Vec<(Reason, String)>,
 }
@@ -138,27 +61,30 @@ impl<'a> Meters<'a> {
     pub fn open(city: &'a City, ledger: &mut Ledger) -> Result<Meters<'a>, Error> {
         let total = city.dwellings.len() as u32 + strangers_count(city);
         let mut accounts = vec![0u8; total as usize];
-        for utility in Utility::ALL {
-            for index in 0..total {
-                if has_account(city, utility, index) {
-                    accounts[index as usize] |= 1 << utility as u8;
-                    let place =
-                        (index < city.dwellings.len() as u32).then(|| city.code(Place::Dwelling(index)));
-                    let done = utility.address(city, index).done;
-                    ledger.matched(utility.id(), &utility.account(city, index), place.as_deref(), done)?;
-                }
-            }
-        }
         let mut meters = Vec::new();
         for utility in Utility::ALL {
-            let (kinds, gap): (&'static [Reason], u64) =
-                if utility == Utility::Power { (&API_BROKEN, 31) } else { (&CSV_BROKEN, 31) };
+            let mut addresses = Addresses::new();
+            for index in 0..total {
+                if !has_account(city, utility, index) {
+                    addresses.push(utility, "");
+                    continue;
+                }
+                accounts[index as usize] |= 1 << utility as u8;
+                let place = (index < city.dwellings.len() as u32).then(|| city.code(Place::Dwelling(index)));
+                let spelled = utility.address(city, index);
+                addresses.push(utility, &spelled.text);
+                let number = utility.account(city, index);
+                ledger.matched(utility.id(), &number, place.as_deref(), spelled.done)?;
+            }
+            let kinds: &'static [Reason] = if utility == Utility::Power { &API_BROKEN } else { &CSV_BROKEN };
             let (out, file) = open(city, ledger, utility, 0)?;
             meters.push(Meter {
                 utility,
                 out,
                 file,
-                breaker: Breaker::new(city, utility.id(), kinds, gap),
+                breaker: Breaker::new(city, utility.id(), kinds, 31),
+                addresses,
+                rows: Rows::new(utility),
                 pending: BTreeMap::new(),
                 broken_again: Vec::new(),
             });
@@ -189,7 +115,7 @@ impl<'a> Meters<'a> {
             for (meter, dice) in self.meters.iter_mut().zip(&mut arrivals) {
                 if self.accounts[index as usize] & (1 << meter.utility as u8) != 0 {
                     let hundredths = (used[meter.utility as usize] * 100.0).round() as u32;
-                    meter.arrive(city, ledger, dice, Pending { account: index, day, hundredths })?;
+                    meter.arrive(city, ledger, dice, Reading { account: index, day, hundredths })?;
                 }
             }
         }
@@ -248,7 +174,7 @@ impl Meter {
         city: &City,
         ledger: &mut Ledger,
         dice: &mut Dice,
-        reading: Pending,
+        reading: Reading,
     ) -> Result<(), Error> {
         let rates = &city.plan.rates;
         let feed = self.utility.id();
@@ -271,7 +197,7 @@ impl Meter {
             } else {
                 reading.hundredths + dice.between(20, 400)
             };
-            self.write(city, ledger, &Pending { hundredths: wrong, ..reading }, day)?;
+            self.write(city, ledger, &Reading { hundredths: wrong, ..reading }, day)?;
             self.pending.entry(day + dice.between(1, 4)).or_default().push(reading);
         } else {
             let repeated = falls(rates.repeated);
@@ -288,81 +214,51 @@ impl Meter {
         &mut self,
         city: &City,
         ledger: &mut Ledger,
-        reading: &Pending,
+        reading: &Reading,
         today: u32,
     ) -> Result<(), Error> {
-        let feed = self.utility.id();
-        let address = self.utility.address(city, reading.account).text;
-        let number = self.utility.account(city, reading.account);
         if let Some(reason) = self.breaker.due() {
-            let serial = ledger.feed(feed).broken_total();
-            let mut broken = Broken { number: number.clone(), address: address.clone(), reason, serial };
-            if matches!(reason, Reason::EmptyAddress | Reason::OtherProvince) {
-                // Accounts of their own: what they say replaces nothing.
-                broken.number = format!("9{}{serial:05}", &number[..number.len() - 6]);
-                let mut dice = Dice::new(city.plan.seed, Domain::Stranger, u64::MAX - serial);
-                broken.address = if reason == Reason::EmptyAddress {
-                    String::new()
-                } else {
-                    strangers::abroad(city, &mut dice)
-                };
-                ledger.matched(feed, &broken.number, None, Done::default())?;
-            }
-            let (bytes, key) = self.broken_row(city, &broken, reading, today)?;
-            self.out.raw(&bytes)?;
-            ledger.broke(feed, &self.file, reason, &key)?;
-            if self.utility == Utility::Water && self.file == water_file(city, day_sent_again(city)) {
-                self.broken_again.push((reason, key));
-            }
+            self.write_broken(city, ledger, reading, today, reason)?;
         }
-        ledger.feed(feed).records += 1;
-        let date = city.plan.date(reading.day);
-        match self.utility {
-            Utility::Water => self.out.raw(&WATER.row(&water_cells(&number, address, reading, date))),
-            Utility::Gas => self.out.raw(&GAS.row(&gas_cells(&number, address, reading, date))),
-            Utility::Power => self.out.line(&json(&item(&number, &address, reading, date, today, city))),
-        }
+        ledger.feed(self.utility.id()).records += 1;
+        let address = self.addresses.of(reading.account);
+        self.out.raw(self.rows.row(city, reading, address, today))
     }
 
-    fn broken_row(
-        &self,
+    fn write_broken(
+        &mut self,
         city: &City,
-        broken: &Broken,
-        reading: &Pending,
+        ledger: &mut Ledger,
+        reading: &Reading,
         today: u32,
-    ) -> Result<(Vec<u8>, String), Error> {
-        let date = city.plan.date(reading.day);
-        if self.utility == Utility::Power {
-            return Ok(broken_item(city, broken, reading, date, today));
-        }
-        let (dialect, mut cells) = match self.utility {
-            Utility::Gas => (GAS, gas_cells(&broken.number, broken.address.clone(), reading, date)),
-            _ => (WATER, water_cells(&broken.number, broken.address.clone(), reading, date)),
+        reason: Reason,
+    ) -> Result<(), Error> {
+        let feed = self.utility.id();
+        let serial = ledger.feed(feed).broken_total();
+        let mut broken = Broken {
+            number: self.utility.account(city, reading.account),
+            address: self.utility.address(city, reading.account).text,
+            reason,
+            serial,
         };
-        match broken.reason {
-            Reason::Malformed => cells.truncate(3),
-            Reason::BadDate => {
-                cells[2] = (*["2025/11/31", "20251345", "2025年2月30日"]
-                    .get(broken.serial as usize % 3)
-                    .unwrap_or(&""))
-                .to_owned()
+        if matches!(reason, Reason::EmptyAddress | Reason::OtherProvince) {
+            // Accounts of their own: what they say replaces nothing.
+            broken.number = format!("9{}{serial:05}", &broken.number[..broken.number.len() - 6]);
+            broken.address.clear();
+            if reason == Reason::OtherProvince {
+                let mut dice = Dice::new(city.plan.seed, Domain::Stranger, u64::MAX - serial);
+                broken.address = strangers::abroad(city, &mut dice);
             }
-            Reason::OutOfRange => cells[3] = "-3.20".to_owned(),
-            Reason::BadNumber => cells[3] = "抄表失败".to_owned(),
-            Reason::MissingKey => cells[0].clear(),
-            _ => {}
+            ledger.matched(feed, &broken.number, None, Done::default())?;
         }
-        let key = format!("{}|{}", cells[0], cells[2]);
-        let row = dialect.row(&cells);
-        Ok((if broken.reason == Reason::Undecodable { spoil(&row, dialect.line_end) } else { row }, key))
+        let (bytes, key) = readings::broken_row(self.utility, city, &broken, reading, today);
+        self.out.raw(&bytes)?;
+        ledger.broke(feed, &self.file, reason, &key)?;
+        if self.utility == Utility::Water && self.file == water_file(city, day_sent_again(city)) {
+            self.broken_again.push((reason, key));
+        }
+        Ok(())
     }
-}
-
-struct Broken {
-    number: String,
-    address: String,
-    reason: Reason,
-    serial: u64,
 }
 
 fn water_file(city: &City, day: u32) -> String {
@@ -380,114 +276,11 @@ fn open(city: &City, ledger: &mut Ledger, utility: Utility, day: u32) -> Result<
     };
     let mut out = ledger.source(utility.id(), &name)?;
     match utility {
-        Utility::Water => out.raw(&WATER.row(&WATER_HEADER))?,
-        Utility::Gas => out.raw(&GAS.row(&GAS_HEADER))?,
+        Utility::Water => out.raw(&readings::WATER.row(&readings::WATER_HEADER))?,
+        Utility::Gas => out.raw(&readings::GAS.row(&readings::GAS_HEADER))?,
         Utility::Power => {}
     }
     Ok((out, name))
-}
-
-fn decimal(hundredths: u32) -> String {
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
-}
-
-fn water_cells(number: &str, address: String, reading: &Pending, date: NaiveDate) -> Vec<String> {
-    // Three generations of meters, three ways to write a day.
-    let day = match reading.account % 3 {
-        0 => format!("{}/{}/{}", date.year(), date.month(), date.day()),
-        1 => format!("{}年{}月{}日", date.year(), date.month(), date.day()),
-        _ => date.format("%Y%m%d").to_string(),
-    };
-    let amount = decimal(reading.hundredths);
-    let amount = if reading.account.is_multiple_of(211) { full_width(&amount) } else { amount };
-    let state = match (reading.account + reading.day) % 997 {
-        0 => "故障",
-        1 => "换表",
-        _ => "正常",
-    };
-    vec![number.to_owned(), address, day, amount, state.to_owned()]
-}
-
-fn gas_cells(number: &str, address: String, reading: &Pending, date: NaiveDate) -> Vec<String> {
-    let meter = ["物联网表", "IC卡表", "物联网表", "机械表"][reading.account as usize % 4];
-    vec![number.to_owned(), address, date.to_string(), decimal(reading.hundredths), meter.to_owned()]
-}
-
-#[derive(Serialize)]
-struct Item<'a> {
-    meter_no: &'a str,
-    service_address: &'a str,
-    reading_date: String,
-    kwh: f64,
-    updated_at: String,
-}
-
-fn item<'a>(
-    number: &'a str,
-    address: &'a str,
-    reading: &Pending,
-    date: NaiveDate,
-    today: u32,
-    city: &City,
-) -> Item<'a> {
-    // Read over night, so it is there the morning after.
-    let read_on = city.plan.date(today).checked_add_days(Days::new(1)).unwrap_or(date);
-    Item {
-        meter_no: number,
-        service_address: address,
-        reading_date: date.to_string(),
-        kwh: f64::from(reading.hundredths) / 100.0,
-        updated_at: format!(
-            "{read_on}T{:02}:{:02}:00+08:00",
-            5 + reading.account % 2,
-            reading.account / 7 % 60
-        ),
-    }
-}
-
-fn json(item: &Item<'_>) -> String {
-    serde_json::to_string(item).expect("invariant: an item is plain text and numbers")
-}
-
-fn broken_item(
-    city: &City,
-    broken: &Broken,
-    reading: &Pending,
-    date: NaiveDate,
-    today: u32,
-) -> (Vec<u8>, String) {
-    let mut value = serde_json::to_value(item(&broken.number, &broken.address, reading, date, today, city))
-        .expect("invariant: an item is plain text and numbers");
-    let mut key = format!("{}|{date}", broken.number);
-    if let Some(fields) = value.as_object_mut() {
-        match broken.reason {
-            Reason::MissingColumn => {
-                fields.shift_remove("kwh");
-            }
-            Reason::UnknownColumn => {
-                fields.insert(
-                    "tenant_phone".to_owned(),
-                    format!("{}TEL-{:08}", crate::CANARY, broken.serial).into(),
-                );
-            }
-            Reason::BadDate => {
-                fields.insert("reading_date".to_owned(), "2025-02-30".into());
-                key = format!("{}|2025-02-30", broken.number);
-            }
-            Reason::OutOfRange => {
-                fields.insert("kwh".to_owned(), (-12.5).into());
-            }
-            Reason::BadNumber => {
-                fields.insert("kwh".to_owned(), "12.5度?".into());
-            }
-            Reason::MissingKey => {
-                fields.insert("meter_no".to_owned(), "".into());
-                key = format!("|{date}");
-            }
-            _ => {}
-        }
-    }
-    (format!("{value}\n").into_bytes(), key)
 }
 
 /// The day whose water file is sent twice.
@@ -522,16 +315,17 @@ fn send_again(
 fn extra_column(city: &City, ledger: &mut Ledger, name: &str) -> Result<(), Error> {
     let id = Utility::Water.id();
     let mut out = ledger.source(id, name)?;
-    out.raw(&WATER.row(&[&WATER_HEADER[..], &["联系电话"]].concat()))?;
+    out.raw(&readings::WATER.row(&[&readings::WATER_HEADER[..], &["联系电话"]].concat()))?;
     let date = city.plan.end;
     for account in
         (0..city.dwellings.len() as u32).step_by(61).filter(|a| has_account(city, Utility::Water, *a)).take(5)
     {
         let number = Utility::Water.account(city, account);
-        let reading = Pending { account, day: city.plan.days - 1, hundredths: 30 };
-        let mut cells = water_cells(&number, Utility::Water.address(city, account).text, &reading, date);
+        let reading = Reading { account, day: city.plan.days - 1, hundredths: 30 };
+        let mut cells =
+            readings::water_cells(&number, Utility::Water.address(city, account).text, &reading, date);
         cells.push(format!("{}TEL-{account:08}", crate::CANARY));
-        out.raw(&WATER.row(&cells))?;
+        out.raw(&readings::WATER.row(&cells))?;
         ledger.broke(id, name, Reason::UnknownColumn, &format!("{number}|{}", cells[2]))?;
     }
     ledger.close(id, out)

@@ -120,7 +120,10 @@ fn gone(city: &City, at: usize) -> Vec<String> {
     let county = dice.below(city.counties.len() as u32) as usize;
     let townships = &city.counties[county].townships;
     let township = townships[dice.below(townships.len() as u32) as usize].name.clone();
-    let name = CompoundName::draw(&mut dice).full();
+    let mut name = CompoundName::draw(&mut dice).full();
+    while city.namesakes.contains_key(&name) {
+        name = CompoundName::draw(&mut dice).full();
+    }
     let opened = days_before(city.plan.start(), dice.between(9_000, 14_000)).to_string();
     let changed = days_before(city.plan.start(), dice.between(200, 3_000)).to_string();
     let mut cells = row(

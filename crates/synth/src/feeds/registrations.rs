@@ -98,7 +98,8 @@ impl<'a> Registrations<'a> {
     pub fn day(&mut self, ledger: &mut Ledger, day: u32) -> Result<(), Error> {
         let from = self.changes.partition_point(|change| change.day < day);
         let to = self.changes.partition_point(|change| change.day <= day);
-        for change in self.changes[from..to].to_vec() {
+        for at in from..to {
+            let change = self.changes[at];
             ledger.feed(FEED).corrected += 1;
             self.put(ledger, &changed(self.city, &change))?;
         }
