@@ -1,0 +1,412 @@
+//! One micro-batch of one shard, from frames to one atomic write.
+//!
+//! ```text
+//!  frames ── marks: applied already? ──► facts by place ──► merge (changed places)
+//!                                                              │
+//!                    Writing: facts, places, warnings,  ◄── rules over the changed places
+//!                    change log, marks, positions
+//! ```
+//!
+//! Nothing is kept between batches but what is in the store, the marks (which are in the store too), and counts.
+
+mod refresh;
+mod warn;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use yibiao_records::{Fact, FactId, Frame, FrameHeader, NextOffset, Operation, PlaceId, Statement, TopicPartition, Value};
+use yibiao_tables::{
+    Tables,
+    shard::{MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
+    spec::{PLACES, fact_table},
+};
+
+use crate::{
+    Error,
+    applied::{Decision, Marks},
+    merge::{Merger, Stale},
+    rules::Rules,
+};
+
+/// A message of a std topic, as it was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub topic: &'a Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    /// The header `frame`.
+    pub header: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub frames: u64,
+    /// Frames that the header alone showed to be applied already.
+    pub frames_skipped: u64,
+    pub facts: u64,
+    pub facts_skipped: u64,
+    /// Retractions of facts that are not there.
+    pub facts_unknown: u64,
+    pub changes: u64,
+    pub raised: u64,
+    pub updated: u64,
+    pub cleared: u64,
+}
+
+/// What a shard holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    pub places: i64,
+    pub facts: i64,
+    pub firing: i64,
+}
+
+type FactKey = (PlaceId, Arc<str>, FactId);
+
+/// A place of the batch: as it was, and as it becomes.
+struct Touch {
+    before: PlaceState,
+    state: PlaceState,
+    stale: Stale,
+}
+
+/// Applies batches to one shard.
+pub struct Applier {
+    writer: Writer,
+    tables: Tables,
+    merger: Merger,
+    std_partitions: u32,
+    marks: Marks,
+    positions: HashMap<TopicPartition, NextOffset>,
+    holding: Holding,
+    recorded_at_ms: i64,
+    kinds: HashMap<String, Arc<str>>,
+}
+
+const STD_PARTITIONS: &str = "std_partitions";
+const RECORDED_AT: &str = "recorded_at";
+const HOLDING: &str = "holding";
+
+impl Applier {
+    pub fn new(shard: &Shard, std_partitions: u32) -> Result<Self, Error> {
+        let mut writer = shard.writer()?;
+        match writer.note(STD_PARTITIONS)? {
+            Some(found) if found != std_partitions.to_string() => {
+                return Err(Error::Partitions { shard: shard.number(), found, expected: std_partitions });
+            }
+            Some(_) => {}
+            None => {
+                let mut writing = writer.begin(0)?;
+                writing.note(STD_PARTITIONS, &std_partitions.to_string());
+                writing.commit()?;
+            }
+        }
+        let tables = shard.tables().clone();
+        Ok(Self {
+            merger: Merger::new(tables.places(), tables.kinds()),
+            std_partitions,
+            marks: Marks::new(writer.marks()?),
+            positions: writer.positions()?.into_iter().collect(),
+            holding: writer.note(HOLDING)?.and_then(|text| Holding::parse(&text)).unwrap_or_default(),
+            recorded_at_ms: writer.note(RECORDED_AT)?.and_then(|text| text.parse().ok()).unwrap_or_default(),
+            kinds: tables.kinds().iter().map(|kind| (kind.name.clone(), Arc::from(kind.name.as_str()))).collect(),
+            tables,
+            writer,
+        })
+    }
+
+    pub fn shard(&self) -> &Shard {
+        self.writer.shard()
+    }
+
+    pub fn holding(&self) -> Holding {
+        self.holding
+    }
+
+    pub fn position(&self, of: &TopicPartition) -> Option<NextOffset> {
+        self.positions.get(of).copied()
+    }
+
+    pub fn positions(&self) -> impl Iterator<Item = (&TopicPartition, &NextOffset)> {
+        self.positions.iter()
+    }
+
+    /// Applies the messages, all of this shard, in one atomic write. After an error the applier is not used again.
+    pub async fn apply(&mut self, rules: &mut Rules, messages: &[Incoming<'_>]) -> Result<Applied, Error> {
+        let mut batch = Batch::new(messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0).max(self.recorded_at_ms));
+        for message in messages {
+            self.read(&mut batch, message)?;
+        }
+        let changed = self.merge(&mut batch)?;
+        self.warn(&mut batch, rules, &changed).await?;
+        self.write(batch)
+    }
+
+    /// Applies a message's facts to the batch, in memory.
+    fn read(&mut self, batch: &mut Batch, message: &Incoming<'_>) -> Result<(), Error> {
+        let at = TopicPartition { topic: message.topic.clone(), partition: message.partition };
+        let next = NextOffset::after(message.offset);
+        // A reader that was set back gives messages again: they count for nothing.
+        if self.positions.get(&at).is_some_and(|position| *position >= next) {
+            batch.applied.frames_skipped += 1;
+            return Ok(());
+        }
+        self.positions.insert(at.clone(), next);
+        batch.positions.insert(at, next);
+        let failed = |source| Error::Frame {
+            topic: message.topic.to_string(),
+            partition: message.partition,
+            offset: message.offset,
+            source: Box::new(source),
+        };
+        let header = Frame::decode_header(message.header.unwrap_or_default()).map_err(failed)?;
+        let kind = self.tables.kinds().get(&header.kind).cloned().ok_or_else(|| Error::Kind {
+            topic: message.topic.to_string(),
+            partition: message.partition,
+            offset: message.offset,
+            kind: header.kind.clone(),
+        })?;
+        let mark = MarkKey {
+            std_topic: message.topic.clone(),
+            raw_topic: header.raw_topic.as_str().into(),
+            raw_partition: header.raw_partition,
+        };
+        let Decision::After(after) = self.marks.decide(&mark, &header) else {
+            batch.applied.frames_skipped += 1;
+            batch.applied.facts_skipped += u64::from(header.facts);
+            return Ok(());
+        };
+        batch.applied.frames += 1;
+        let frame = Frame::decode(header, message.value.unwrap_or_default(), &kind).map_err(failed)?;
+        let shared = Shared::new(&frame.header, self.kinds[&kind.name].clone());
+        let mut last = None;
+        for fact in frame.facts(&kind).map_err(failed)? {
+            if after.is_some_and(|after| fact.raw <= after) {
+                batch.applied.facts_skipped += 1;
+                continue;
+            }
+            let shard = fact.place.shard(self.std_partitions);
+            if shard != self.shard().number() {
+                let (topic, partition) = (message.topic.to_string(), message.partition);
+                return Err(Error::Misplaced { topic, partition, offset: message.offset, place: fact.place, shard });
+            }
+            last = last.max(Some(fact.raw));
+            self.fact(batch, &shared, fact)?;
+        }
+        if let Some(last) = last {
+            self.marks.applied(&mark, last);
+            batch.marks.insert(mark, last);
+        }
+        Ok(())
+    }
+
+    fn fact(&mut self, batch: &mut Batch, shared: &Shared, fact: Fact) -> Result<(), Error> {
+        let key = (fact.place, shared.kind.clone(), fact.id);
+        let old = match batch.facts.get(&key) {
+            Some(known) => known.clone(),
+            None => self.writer.fact(fact.place, &shared.kind, &fact.id)?,
+        };
+        let new = (fact.statement == Statement::Assert).then(|| shared.stored(fact.clone()));
+        if new.is_none() && old.is_none() {
+            batch.applied.facts_unknown += 1;
+            return Ok(());
+        }
+        batch.applied.facts += 1;
+        let operation = match (&old, &new) {
+            (None, _) => Operation::Insert,
+            (Some(_), Some(_)) => Operation::Update,
+            (Some(_), None) => Operation::Delete,
+        };
+        self.holding.facts += i64::from(new.is_some()) - i64::from(old.is_some());
+        let place = fact.place;
+        let said = match (&new, &old) {
+            (None, Some(old)) => shared.stored(Fact { payload: old.fact.payload.clone(), ..fact }),
+            _ => shared.stored(fact),
+        };
+        let table = fact_table(&shared.kind);
+        let width = self.tables.schema(&table)?.columns.len();
+        batch.changes.push((table, operation, place, crate::facts::row(&said, width)));
+        if self.merger.merges(&shared.kind) {
+            let touch = match batch.places.entry(place) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    let before = self.writer.place(place)?.unwrap_or_default();
+                    entry.insert(Touch { state: before.clone(), before, stale: Stale::default() })
+                }
+            };
+            self.merger.change(&mut touch.state, old.as_ref(), new.as_ref(), &mut touch.stale);
+        }
+        batch.facts.insert(key, new);
+        Ok(())
+    }
+
+    /// Settles every touched place and logs the rows that changed. Returns the places to run rules on.
+    fn merge(&mut self, batch: &mut Batch) -> Result<Vec<PlaceId>, Error> {
+        let mut touched = Vec::with_capacity(batch.places.len());
+        let mut places = std::mem::take(&mut batch.places);
+        for (place, touch) in &mut places {
+            loop {
+                self.merger.settle(&mut touch.state, &mut touch.stale);
+                if touch.stale.is_empty() {
+                    break;
+                }
+                let facts = self.facts_now(batch, *place, None)?;
+                self.merger.recompute(&mut touch.state, &facts, std::mem::take(&mut touch.stale));
+            }
+            let row = self.merger.row(*place, &touch.state, batch.recorded_at_ms);
+            if let Some(change) = self.row_change(&touch.before.row, &row) {
+                let shown = if row.is_empty() { touch.before.row.clone() } else { row.clone() };
+                self.holding.places += match change {
+                    Operation::Insert => 1,
+                    Operation::Update => 0,
+                    Operation::Delete => -1,
+                };
+                batch.changes.push((PLACES.into(), change, *place, shown));
+                touch.state.row = row;
+            } else {
+                touch.state.row = touch.before.row.clone();
+            }
+            touched.push(*place);
+        }
+        batch.places = places;
+        Ok(touched)
+    }
+
+    fn row_change(&self, before: &[Value], after: &[Value]) -> Option<Operation> {
+        match (before.is_empty(), after.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(Operation::Insert),
+            (false, true) => Some(Operation::Delete),
+            (false, false) => (!self.merger.same(before, after)).then_some(Operation::Update),
+        }
+    }
+
+    /// The place's facts with this batch's, as they will be.
+    fn facts_now(&self, batch: &Batch, place: PlaceId, kind: Option<&str>) -> Result<Vec<StoredFact>, Error> {
+        let mut facts = self.writer.facts(place, kind)?;
+        let first = (place, Arc::<str>::from(kind.unwrap_or_default()), FactId::from_bytes([0; 16]));
+        let pending: BTreeMap<_, _> = batch
+            .facts
+            .range(first..)
+            .take_while(|((of, of_kind, _), _)| *of == place && kind.is_none_or(|kind| *kind == **of_kind))
+            .map(|((_, kind, id), stored)| ((kind.clone(), *id), stored))
+            .collect();
+        facts.retain(|stored| !pending.contains_key(&(stored.kind.clone(), stored.fact.id)));
+        facts.extend(pending.into_values().flatten().cloned());
+        Ok(facts)
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<Applied, Error> {
+        let Batch { recorded_at_ms, facts, places, changes, warnings, marks, positions, mut applied } = batch;
+        self.recorded_at_ms = recorded_at_ms;
+        let mut writing = self.writer.begin(recorded_at_ms)?;
+        for ((place, kind, id), stored) in &facts {
+            match stored {
+                Some(stored) => writing.put_fact(stored),
+                None => writing.delete_fact(*place, kind, id),
+            }
+        }
+        for (place, touch) in &places {
+            if touch.state != touch.before {
+                writing.put_place(*place, &touch.state);
+            }
+        }
+        for ((place, rule, ordinal), row) in &warnings {
+            writing.put_warning(*place, rule, *ordinal, row);
+        }
+        for (table, operation, place, row) in changes {
+            writing.change(&table, operation, place, row);
+        }
+        for (key, raw) in &marks {
+            writing.mark(key, *raw);
+        }
+        for (of, next) in &positions {
+            writing.position(of, *next);
+        }
+        note(&mut writing, recorded_at_ms, self.holding);
+        applied.changes = writing.changes();
+        writing.commit()?;
+        Ok(applied)
+    }
+}
+
+fn note(writing: &mut Writing<'_>, recorded_at_ms: i64, holding: Holding) {
+    writing.note(RECORDED_AT, &recorded_at_ms.to_string());
+    writing.note(HOLDING, &format!("{} {} {}", holding.places, holding.facts, holding.firing));
+}
+
+impl Holding {
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').map(|number| number.parse().ok());
+        Some(Self { places: numbers.next()??, facts: numbers.next()??, firing: numbers.next()?? })
+    }
+}
+
+/// What a batch will write.
+struct Batch {
+    recorded_at_ms: i64,
+    /// None: the fact is deleted.
+    facts: BTreeMap<FactKey, Option<StoredFact>>,
+    places: BTreeMap<PlaceId, Touch>,
+    changes: Vec<(String, Operation, PlaceId, Vec<Value>)>,
+    warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
+    marks: HashMap<MarkKey, yibiao_records::RawPosition>,
+    positions: HashMap<TopicPartition, NextOffset>,
+    applied: Applied,
+}
+
+impl Batch {
+    fn new(recorded_at_ms: i64) -> Self {
+        Self {
+            recorded_at_ms,
+            facts: BTreeMap::new(),
+            places: BTreeMap::new(),
+            changes: Vec::new(),
+            warnings: BTreeMap::new(),
+            marks: HashMap::new(),
+            positions: HashMap::new(),
+            applied: Applied::default(),
+        }
+    }
+}
+
+/// What all facts of a frame have in common.
+struct Shared {
+    kind: Arc<str>,
+    feed: Arc<str>,
+    raw_topic: Arc<str>,
+    raw_partition: i32,
+    contract_version: Arc<str>,
+    gazetteer_version: Arc<str>,
+}
+
+impl Shared {
+    fn new(header: &FrameHeader, kind: Arc<str>) -> Self {
+        Self {
+            kind,
+            feed: header.feed.as_str().into(),
+            raw_topic: header.raw_topic.as_str().into(),
+            raw_partition: header.raw_partition,
+            contract_version: header.contract_version.as_str().into(),
+            gazetteer_version: header.gazetteer_version.as_str().into(),
+        }
+    }
+
+    fn stored(&self, fact: Fact) -> StoredFact {
+        StoredFact {
+            kind: self.kind.clone(),
+            feed: self.feed.clone(),
+            raw_topic: self.raw_topic.clone(),
+            raw_partition: self.raw_partition,
+            contract_version: self.contract_version.clone(),
+            gazetteer_version: self.gazetteer_version.clone(),
+            fact,
+        }
+    }
+}

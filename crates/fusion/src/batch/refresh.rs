@@ -1,0 +1,68 @@
+//! When the tables' specification or the rules have changed, everything is merged and judged again, once, before
+//! the first new fact. A crash in between begins it anew: it gives the same rows.
+
+use yibiao_records::PlaceId;
+use yibiao_tables::shard::PlaceState;
+
+use super::{Applied, Applier, Batch, Touch};
+use crate::{Error, merge::Stale, rules::Rules};
+
+const SPECIFICATION: &str = "specification";
+const RULES: &str = "rules";
+
+/// Places in one write.
+const CHUNK: usize = 2048;
+
+impl Applier {
+    /// Brings rows and warnings up to the present specification and rules. True when something had to be done.
+    pub async fn refresh(&mut self, rules: &mut Rules) -> Result<bool, Error> {
+        let specification = self.merger.spec().fingerprint.clone();
+        let (merged_by, judged_by) = (self.writer.note(SPECIFICATION)?, self.writer.note(RULES)?);
+        let is_merged = merged_by.as_deref() == Some(&specification);
+        let is_judged = judged_by == Some(rules.fingerprint());
+        if is_merged && is_judged {
+            return Ok(false);
+        }
+        let shard = self.shard().number();
+        if merged_by.is_some() {
+            tracing::info!(shard, merge = !is_merged, "tables or rules have changed: places are brought up to date");
+        }
+        let view = self.shard().view();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for place in view.places() {
+            chunk.push(place?);
+            if chunk.len() == CHUNK {
+                self.refresh_chunk(rules, std::mem::take(&mut chunk), !is_merged).await?;
+            }
+        }
+        self.refresh_chunk(rules, chunk, !is_merged).await?;
+        let mut writing = self.writer.begin(self.recorded_at_ms)?;
+        writing.note(SPECIFICATION, &specification);
+        writing.note(RULES, &rules.fingerprint());
+        writing.commit()?;
+        Ok(true)
+    }
+
+    async fn refresh_chunk(
+        &mut self,
+        rules: &mut Rules,
+        chunk: Vec<(PlaceId, PlaceState)>,
+        merge: bool,
+    ) -> Result<Applied, Error> {
+        if chunk.is_empty() {
+            return Ok(Applied::default());
+        }
+        let mut batch = Batch::new(self.recorded_at_ms);
+        for (place, before) in chunk {
+            let mut state = before.clone();
+            if merge {
+                let facts = self.writer.facts(place, None)?;
+                self.merger.from_scratch(&mut state, &facts);
+            }
+            batch.places.insert(place, Touch { before, state, stale: Stale::default() });
+        }
+        let touched = self.merge(&mut batch)?;
+        self.warn(&mut batch, rules, &touched).await?;
+        self.write(batch)
+    }
+}

@@ -1,0 +1,166 @@
+//! Rules over the touched places of a batch, and what they mean for warnings.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use yibiao_records::{Operation, PlaceId, Value};
+use yibiao_tables::{
+    shard::{Alarm, StoredFact},
+    spec::{PLACES, WARNINGS},
+};
+
+use super::{Applier, Batch};
+use crate::{
+    Error, day, evidence,
+    rules::{Hit, Rule, Rules, Touched},
+    warnings::{self, Content, Transition},
+};
+
+impl Applier {
+    /// Runs all rules over `touched` and puts what follows into the batch.
+    pub(super) async fn warn(
+        &mut self,
+        batch: &mut Batch,
+        rules: &mut Rules,
+        touched: &[PlaceId],
+    ) -> Result<(), Error> {
+        let mut facts: BTreeMap<String, Vec<StoredFact>> = BTreeMap::new();
+        for kind in rules.fact_kinds() {
+            let mut all = Vec::new();
+            for place in touched {
+                all.extend(self.facts_now(batch, *place, Some(kind))?);
+            }
+            facts.insert(kind.to_owned(), all);
+        }
+        let with_row = |place: &PlaceId| {
+            let row = batch.places[place].state.row.as_slice();
+            (!row.is_empty()).then_some((*place, row))
+        };
+        let places: Vec<_> = touched.iter().filter_map(with_row).collect();
+        let found = match places.is_empty() {
+            true => rules.iter().map(|rule| (rule, Vec::new())).collect(),
+            false => rules.run(&Touched { places, facts }).await?,
+        };
+        let mut known: Vec<&str> = Vec::new();
+        for (rule, hits) in found {
+            known.push(&rule.name);
+            let by_place: HashMap<PlaceId, Hit> = hits.into_iter().map(|hit| (hit.place, hit)).collect();
+            for place in touched {
+                self.judge(batch, rule, *place, by_place.get(place))?;
+            }
+        }
+        self.clear_of_other_rules(batch, touched, &known)
+    }
+
+    fn judge(&mut self, batch: &mut Batch, rule: &Rule, place: PlaceId, hit: Option<&Hit>) -> Result<(), Error> {
+        let state = &batch.places[&place].state;
+        let alarm = state.alarms.iter().find(|alarm| alarm.rule == rule.name);
+        let now = hit.map(|hit| (hit.severity, warnings::update_key(rule, hit)));
+        let Some((transition, alarm)) = warnings::decide(&rule.name, alarm, now) else { return Ok(()) };
+        let at_ms = self.event_ms(batch, place);
+        let before = self.warning_before(batch, place, &rule.name, alarm.ordinal)?;
+        let row = match (transition, hit) {
+            (Transition::Clear, _) | (_, None) => before.map(|row| warnings::cleared(row, at_ms)),
+            (_, Some(hit)) => {
+                let mut kinds: Vec<&str> = rule.evidence.iter().map(|wanted| wanted.kind.as_str()).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                let mut facts = Vec::new();
+                for kind in kinds {
+                    facts.extend(self.facts_now(batch, place, Some(kind))?);
+                }
+                let content = Content {
+                    rule,
+                    place,
+                    schema: self.tables.schema(PLACES)?,
+                    row: &batch.places[&place].state.row,
+                    hit,
+                    evidence: evidence::of(rule, hit, &facts, self.tables.kinds()),
+                };
+                let before = before.filter(|_| transition == Transition::Update);
+                Some(warnings::row(&content, &alarm, at_ms, before.as_deref()))
+            }
+        };
+        self.warned(batch, place, transition, alarm, row);
+        Ok(())
+    }
+
+    /// Warnings of rules that are there no longer.
+    fn clear_of_other_rules(
+        &mut self,
+        batch: &mut Batch,
+        touched: &[PlaceId],
+        known: &[&str],
+    ) -> Result<(), Error> {
+        for place in touched {
+            let alarms = &batch.places[place].state.alarms;
+            let is_orphan = |alarm: &&Alarm| alarm.firing && !known.contains(&&*alarm.rule);
+            let orphans: Vec<Alarm> = alarms.iter().filter(is_orphan).cloned().collect();
+            for alarm in orphans {
+                let decided = warnings::decide(&alarm.rule, Some(&alarm), None);
+                let Some((transition, alarm)) = decided else { continue };
+                let at_ms = self.event_ms(batch, *place);
+                let before = self.warning_before(batch, *place, &alarm.rule, alarm.ordinal)?;
+                let row = before.map(|row| warnings::cleared(row, at_ms));
+                self.warned(batch, *place, transition, alarm, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn warned(
+        &mut self,
+        batch: &mut Batch,
+        place: PlaceId,
+        transition: Transition,
+        alarm: Alarm,
+        row: Option<Vec<Value>>,
+    ) {
+        let operation = match transition {
+            Transition::Raise => {
+                batch.applied.raised += 1;
+                self.holding.firing += 1;
+                Operation::Insert
+            }
+            Transition::Update => {
+                batch.applied.updated += 1;
+                Operation::Update
+            }
+            Transition::Clear => {
+                batch.applied.cleared += 1;
+                self.holding.firing -= 1;
+                Operation::Update
+            }
+        };
+        if let Some(row) = row {
+            batch.warnings.insert((place, alarm.rule.clone(), alarm.ordinal), row.clone());
+            batch.changes.push((WARNINGS.into(), operation, place, row));
+        }
+        let touch = batch.places.get_mut(&place).expect("invariant: the place is in the batch");
+        match touch.state.alarms.iter_mut().find(|other| other.rule == alarm.rule) {
+            Some(other) => *other = alarm,
+            None => touch.state.alarms.push(alarm),
+        }
+    }
+
+    fn warning_before(
+        &self,
+        batch: &Batch,
+        place: PlaceId,
+        rule: &Arc<str>,
+        ordinal: u32,
+    ) -> Result<Option<Vec<Value>>, Error> {
+        match batch.warnings.get(&(place, rule.clone(), ordinal)) {
+            Some(row) => Ok(Some(row.clone())),
+            None => Ok(self.writer.warning(place, rule, ordinal)?),
+        }
+    }
+
+    /// The beginning of the place's latest event day; a place without one has only the batch's own time.
+    fn event_ms(&self, batch: &Batch, place: PlaceId) -> i64 {
+        let event_day = self.merger.event_day(&batch.places[&place].state);
+        event_day.map_or(batch.recorded_at_ms, day::begin_ms)
+    }
+}

@@ -1,0 +1,40 @@
+//! What an operator sets about the fusion stage.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Limits and sizes. Batches are as large as what has arrived, up to the limits, and as small as one frame when
+/// little comes: so nothing waits, and under load the cost of a write is shared by many facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Frames taken from the topics at once.
+    pub batch_records_max: usize,
+    /// Facts in one atomic write. More are split.
+    pub batch_facts_max: usize,
+    /// How long an idle thread waits before it looks whether it should stop.
+    #[serde(with = "yibiao_topics::duration")]
+    pub batch_wait: Duration,
+    /// Threads; shards are dealt out to them. 0: as many as there are cores, at most one a shard.
+    pub threads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch_records_max: 256,
+            batch_facts_max: 16_384,
+            batch_wait: Duration::from_secs(1),
+            threads: 0,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn threads_for(&self, shards: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = if self.threads == 0 { cores } else { self.threads };
+        wanted.clamp(1, shards.max(1))
+    }
+}

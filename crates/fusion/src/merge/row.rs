@@ -1,0 +1,93 @@
+//! The row of a place, and its column `sources`.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use yibiao_records::{ColumnType, PlaceId, Value};
+use yibiao_tables::{
+    shard::PlaceState,
+    spec::{Measure, Merge, PlacesSpec},
+};
+
+use super::series;
+use crate::day;
+
+/// Columns that came of the same facts, together: most of a row comes of one record.
+#[derive(Debug, Serialize)]
+struct From<'a> {
+    columns: Vec<&'a str>,
+    #[serde(flatten)]
+    what: What<'a>,
+}
+
+#[derive(Debug, Serialize, PartialEq)]
+#[serde(untagged)]
+enum What<'a> {
+    One {
+        feed: &'a str,
+        source_key: &'a str,
+        /// topic/partition/offset
+        raw: String,
+        since: String,
+    },
+    Many {
+        feeds: BTreeSet<&'a str>,
+        facts: u64,
+        days: Option<String>,
+    },
+}
+
+pub(super) fn of(spec: &PlacesSpec, place: PlaceId, state: &PlaceState, updated_at_ms: i64) -> Vec<Value> {
+    let event_day = series::event_day(spec, state);
+    let mut row = Vec::with_capacity(spec.columns.len() + 3);
+    let mut sources: Vec<From<'_>> = Vec::new();
+    row.push(Value::Int(place.get()));
+    for (index, merged) in spec.columns.iter().enumerate() {
+        let (value, what) = match merged.merge {
+            Merge::EventDay => (event_day.map_or(Value::Null, Value::Date), None),
+            Merge::Series { series, measure } => {
+                let value = series::measure(measure, &state.series[series], event_day);
+                let value = value.map_or(Value::Null, |value| match merged.column.column_type {
+                    ColumnType::Decimal => Value::Decimal(value),
+                    _ => Value::Int(value),
+                });
+                (value, many(state, series, measure, event_day))
+            }
+            _ => match &state.winners[index] {
+                Some(winner) => {
+                    let raw = format!("{}/{}/{}", winner.raw_topic, winner.raw_partition, winner.raw.offset);
+                    let what = What::One {
+                        feed: &winner.feed,
+                        source_key: &winner.source_key,
+                        raw,
+                        since: day::text(winner.valid_from_ms),
+                    };
+                    (winner.value.clone(), Some(what))
+                }
+                None => (Value::Null, None),
+            },
+        };
+        row.push(value);
+        let Some(what) = what else { continue };
+        match sources.iter_mut().find(|from| from.what == what) {
+            Some(from) => from.columns.push(&merged.column.name),
+            None => sources.push(From { columns: vec![&merged.column.name], what }),
+        }
+    }
+    let sources = serde_json::to_string(&sources).expect("invariant: texts and numbers are always JSON");
+    row.push(Value::Text(sources));
+    row.push(Value::Timestamp(updated_at_ms));
+    row
+}
+
+fn many(state: &PlaceState, series: usize, measure: Measure, event_day: Option<i32>) -> Option<What<'_>> {
+    let (from, to) = series::span(measure, event_day)?;
+    let within = state.series[series].days.iter().filter(|daily| (from..=to).contains(&daily.day));
+    let (mut feeds, mut facts) = (BTreeSet::new(), 0);
+    for daily in within {
+        feeds.insert(&*daily.feed);
+        facts += daily.facts;
+    }
+    let days = (from != to || from != 0).then(|| format!("{}/{}", Value::Date(from), Value::Date(to)));
+    (facts > 0).then_some(What::Many { feeds, facts, days })
+}
