@@ -252,3 +252,38 @@ async fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     assert!(values.iter().copied().eq(0..2000), "{} records", values.len());
     assert!(!producer.is_away() && !reader.is_away());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints figures; run it with --release --nocapture"]
+async fn a_million_records_are_written_and_read() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let spec = spec(2);
+    client.ensure(std::slice::from_ref(&spec)).await.unwrap();
+    let producer = client.producer().unwrap();
+    const RECORDS: usize = 1_000_000;
+    let value = [b'x'; 196];
+    let began = Instant::now();
+    for n in 0..RECORDS {
+        if n % 256 == 0 {
+            producer.ready().await.unwrap();
+        }
+        let key = n.to_le_bytes();
+        let record = Outgoing { topic: &spec.name, key: Some(&key), value: Some(&value), ..Default::default() };
+        producer.send(record).unwrap();
+    }
+    producer.flush().await.unwrap();
+    let written = began.elapsed();
+    let mut reader = client.reader("million", all(&spec.name, 2)).unwrap();
+    let began = Instant::now();
+    let (mut read, mut bytes, mut batches) = (0, 0, 0);
+    while read < RECORDS {
+        let batch = reader.next_batch(10_000, WAIT).await.unwrap();
+        bytes += batch.messages.iter().map(|message| message.value().unwrap().len()).sum::<usize>();
+        read += batch.len();
+        batches += 1;
+    }
+    assert_eq!(bytes, RECORDS * value.len());
+    let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64();
+    println!("written {:.0} records/s, read {:.0} records/s in {batches} batches", rate(written), rate(began.elapsed()));
+}

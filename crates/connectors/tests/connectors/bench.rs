@@ -47,12 +47,14 @@ impl Bench {
         };
         let pipelines = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../pipelines"));
         let kinds = load_fact_kinds(&pipelines.join("facts")).unwrap();
-        let contract = load_file(&pipelines.join(format!("feeds/{feed}.odcs.yaml")), &kinds).unwrap();
+        let mut contract = load_file(&pipelines.join(format!("feeds/{feed}.odcs.yaml")), &kinds).unwrap();
+        // A feed of this test's own, also where all tests share an Apache Kafka.
+        let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        contract.feed = format!("{feed}-{nanos}").parse().unwrap();
         let client = Client::new(&ClientConfig::at(bootstrap)).unwrap();
         let bench = Self { folder, contract: Arc::new(contract), client, _broker: broker };
         let layout = Layout::default();
         bench.client.ensure(&[layout.raw(&bench.contract.feed), layout.cursors()]).await.unwrap();
-        bench.client.cursors().unwrap().forget(&bench.contract.feed).await.unwrap();
         bench
     }
 

@@ -38,10 +38,7 @@ async fn gbk_records_with_quotes_and_line_breaks_arrive_untouched_with_their_hea
         let provenance = message.provenance().unwrap().unwrap();
         assert_eq!(message.value().unwrap(), gbk(record));
         assert_eq!((provenance.position, provenance.columns), (index as u64 + 1, gbk(HEADER)));
-        assert_eq!(
-            (provenance.feed.as_str(), provenance.source.as_str()),
-            ("utilities/water-readings", "full-0001.csv")
-        );
+        assert_eq!((provenance.feed.as_str(), provenance.source.as_str()), (bench.contract.feed.as_str(), "full-0001.csv"));
         let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
         assert!(
             key.starts_with(&format!(
