@@ -224,7 +224,7 @@ impl Area {
         if let Some(n) = ZONES.iter().find_map(|z| starts(&text[at..], z)).filter(|_| self.named) {
             return Some(at + n);
         }
-        if !self.named {
+        if !self.named && at > 0 {
             return None;
         }
         let rest = &text[at..];
@@ -239,16 +239,18 @@ impl Area {
                 '村' if n >= 3
                     && (has(Level::Township) || n == 3)
                     && !rest[..n].ends_with(&['新', '村'])
-                    && !rest.get(n).is_some_and(|c| c.is_ascii_alphanumeric() || "路街小花苑北南东西".contains(*c)) =>
+                    && (super::elements::group(text, at + n).is_some()
+                        || !rest.get(n).is_some_and(|c| c.is_ascii_alphanumeric() || "路街小花苑北南东西".contains(*c))) =>
                 {
                     (Level::Community, 0)
                 }
                 '路' | '街' | '巷' | '号' => return None,
                 _ => continue,
             };
-            if has(level) {
+            if has(level) || (!self.named && level != Level::Township) {
                 return None;
             }
+            self.named = true;
             let end = at + n + more;
             self.mentions.push(Mention { start: at, end, level, division: None, naming: Naming::Full });
             return Some(end);

@@ -103,7 +103,7 @@ impl Sketch {
             end -= 1;
         }
         let name = &text[start..end.max(start)];
-        let relative = ["对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北", "米", "北侧", "南侧", "东侧", "西侧"];
+        let relative = ["路口", "对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北", "米", "北侧", "南侧", "东侧", "西侧"];
         let is_relative = relative.iter().any(|r| contains(name, r));
         (name.len() >= 2 && !is_relative).then_some((start, end))
     }
@@ -119,7 +119,7 @@ pub(crate) fn begins(text: &[char], word: &str) -> bool {
 }
 
 /// 三组, 12队 at the beginning of the street part.
-fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
+pub(super) fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
     let digits = text[from..].iter().take(4).take_while(|c| c.is_ascii_digit()).count();
     let end = from + digits;
     (digits > 0 && matches!(text.get(end), Some('组' | '队' | '社'))).then_some((from, end + 1))

@@ -92,12 +92,33 @@ impl Resolver {
         self.by_spots(s);
         self.by_street(s);
         self.by_text(s);
-        if s.evidence.iter().all(|e| e.name <= NameEvidence::Typo && e.street <= StreetEvidence::Road) {
+        let unnamed = s.evidence.iter().all(|e| e.name <= NameEvidence::Typo);
+        if unnamed && s.evidence.iter().all(|e| e.street <= StreetEvidence::Road) {
             self.by_slip(s);
             self.by_road_alone(s);
+        } else if unnamed {
+            self.by_other_name(s);
         }
         self.compare_texts(s);
         self.weigh(s);
+    }
+
+    /// 云栖路12号锦绣花园: the street is known, and the text names a compound that is not the one there.
+    fn by_other_name(&self, s: &mut Scratch) {
+        let text = s.folded.chars();
+        let behind = s.sketch.street().and_then(|t| t.number).map(|n| n.end);
+        let Some((start, end)) = s.sketch.compound.filter(|c| behind.is_some_and(|b| c.0 >= b)) else { return };
+        if !is_residence(&text[start..end]) {
+            return;
+        }
+        let mut key = std::mem::take(&mut s.road_key);
+        key.set(&s.folded.chars()[start..end]);
+        self.by_slipped_name(s, &key.chars, end);
+        for e in &mut s.evidence {
+            let own = self.gazetteer.string(self.gazetteer.record(e.compound).label);
+            e.other_name = e.name == NameEvidence::None && e.street >= StreetEvidence::Number && likeness(&key.chars, own) < 0.5;
+        }
+        s.road_key = key;
     }
 
     /// What stands on the road that the text names. Never enough for an answer, but worth being listed.
@@ -394,7 +415,7 @@ impl Resolver {
         let known = s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
         for e in &mut s.evidence {
             if given && e.name != NameEvidence::Given {
-                e.other_name = known || e.name != NameEvidence::Typo;
+                e.other_name |= known || e.name != NameEvidence::Typo;
             }
             e.score = score(e);
         }
@@ -546,6 +567,15 @@ fn likeness(text: &[char], other: &str) -> f32 {
     }
     let total = count + text.len().saturating_sub(1);
     if total == 0 { 0.0 } else { (2 * shared.min(text.len().saturating_sub(1))) as f32 / total as f32 }
+}
+
+/// Does a name say by its ending that people live there?
+fn is_residence(name: &[char]) -> bool {
+    const ENDS: [&str; 18] = [
+        "新村", "小区", "花园", "花苑", "家园", "公寓", "苑", "园", "村", "里", "坊", "庭", "府", "邸", "城", "湾", "居", "寓",
+    ];
+    let ends = |w: &&str| name.len() > w.chars().count() && name[name.len() - w.chars().count()..].iter().copied().eq(w.chars());
+    ENDS.iter().any(|w| ends(&w)) && !is_business(name)
 }
 
 /// A shop, a company, an office: its name says nothing about the compound that it is in.
