@@ -54,7 +54,7 @@ pub struct Tried {
 }
 
 impl SampleReport {
-    pub fn passed(&self) -> bool {
+    pub fn is_as_expected(&self) -> bool {
         self.mismatches.is_empty() && self.records.iter().all(|record| record.mismatches.is_empty())
     }
 
