@@ -269,7 +269,8 @@ async fn a_million_records_are_written_and_read() {
             producer.ready().await.unwrap();
         }
         let key = n.to_le_bytes();
-        let record = Outgoing { topic: &spec.name, key: Some(&key), value: Some(&value), ..Default::default() };
+        let record =
+            Outgoing { topic: &spec.name, key: Some(&key), value: Some(&value), ..Default::default() };
         producer.send(record).unwrap();
     }
     producer.flush().await.unwrap();
@@ -285,5 +286,9 @@ async fn a_million_records_are_written_and_read() {
     }
     assert_eq!(bytes, RECORDS * value.len());
     let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64();
-    println!("written {:.0} records/s, read {:.0} records/s in {batches} batches", rate(written), rate(began.elapsed()));
+    println!(
+        "written {:.0} records/s, read {:.0} records/s in {batches} batches",
+        rate(written),
+        rate(began.elapsed())
+    );
 }

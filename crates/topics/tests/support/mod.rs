@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use tempfile::TempDir;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use yibiao_broker::{Broker as Embedded, Config};
 use yibiao_topics::{Client, ClientConfig};
 
@@ -13,16 +14,29 @@ pub struct Broker {
     bootstrap: String,
     embedded: Option<Embedded>,
     folder: TempDir,
+    _turn: Turn,
+}
+
+/// Who stops a broker that all tests share has it alone.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 impl Broker {
     pub async fn start() -> Self {
+        Self::start_in(Turn::Shared { _guard: TURNS.read().await }).await
+    }
+
+    async fn start_in(turn: Turn) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         match std::env::var("YIBIAO_TEST_BOOTSTRAP") {
-            Ok(bootstrap) => Self { bootstrap, embedded: None, folder },
+            Ok(bootstrap) => Self { bootstrap, embedded: None, folder, _turn: turn },
             Err(_) => {
                 let embedded = Embedded::start(Config::new(folder.path())).await.expect("the broker starts");
-                Self { bootstrap: embedded.bootstrap(), embedded: Some(embedded), folder }
+                Self { bootstrap: embedded.bootstrap(), embedded: Some(embedded), folder, _turn: turn }
             }
         }
     }
@@ -34,7 +48,10 @@ impl Broker {
             eprintln!("skipped: YIBIAO_TEST_KAFKA_DIR does not say how to stop the broker");
             return None;
         }
-        Some(Self::start().await)
+        Some(match outside {
+            true => Self::start_in(Turn::Alone { _guard: TURNS.write().await }).await,
+            false => Self::start().await,
+        })
     }
 
     fn script(command: &[&str]) {
