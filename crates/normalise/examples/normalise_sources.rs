@@ -13,7 +13,7 @@ use std::{
 };
 
 use prost::Message as _;
-use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder};
+use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Status};
 use yibiao_contracts::{Contract, Form, load_dir, load_fact_kinds};
 use yibiao_normalise::{
     Config, Counts, Editions, Error, GazetteerFolder,
@@ -180,8 +180,14 @@ impl Run {
             last.into_values().filter(|fact| fact.statement == Statement::Assert)
         };
         let mut builder = GazetteerBuilder::new(Divisions::bundled());
+        // Beside the gazetteer lies when places were withdrawn: pairs of place and moment.
+        let mut ended: BTreeMap<i64, i64> = BTreeMap::new();
         for fact in last(PLACE_KIND) {
-            builder.add(columns.standard_address(fact.place, &fact.payload))?;
+            let address = columns.standard_address(fact.place, &fact.payload);
+            if address.status == Status::Withdrawn {
+                ended.insert(fact.place.get(), fact.valid_from_ms);
+            }
+            builder.add(address)?;
         }
         last(NAME_KIND)
             .filter_map(|fact| columns.name_change(&fact.payload))
@@ -190,6 +196,9 @@ impl Run {
         let report = builder.finish(&unfinished)?;
         let version = Gazetteer::open(&unfinished)?.version().to_owned();
         std::fs::rename(&unfinished, folder.path_of(&version))?;
+        let ended: Vec<u8> =
+            ended.iter().flat_map(|(place, at)| [place.to_le_bytes(), at.to_le_bytes()]).flatten().collect();
+        std::fs::write(folder.path_of(&version).with_extension("ended"), ended)?;
         std::fs::write(folder.path().join("CURRENT"), &version)?;
         println!("gazetteer: {report:?}");
         Ok(())

@@ -10,10 +10,12 @@
 //! another one; older files stay for a while, because a restart ends what it began under the old one.
 
 mod build;
+mod ended;
 mod folder;
 mod standard;
 
 pub use build::{Builder, Report};
+pub use ended::Ended;
 pub use folder::Folder;
 pub use standard::Columns as StandardColumns;
 
@@ -30,20 +32,30 @@ use crate::Error;
 
 /// One open gazetteer and what resolves by it.
 pub struct Edition {
+    version: String,
+    ended: Ended,
     resolver: Resolver,
     gazetteer: Arc<Gazetteer>,
     short: u32,
 }
 
 impl Edition {
-    fn new(gazetteer: Gazetteer) -> Self {
-        let gazetteer = Arc::new(gazetteer);
-        let short = (xxh3_64(gazetteer.version().as_bytes()) as u32).max(1);
-        Self { resolver: Resolver::new(gazetteer.clone()), gazetteer, short }
+    fn open(folder: &Folder, version: &str) -> Result<Self, Error> {
+        let gazetteer = Arc::new(Gazetteer::open(&folder.path_of(version))?);
+        let ended = Ended::read(&folder.ended_of(version))?;
+        let short = (xxh3_64(version.as_bytes()) as u32).max(1);
+        let resolver = Resolver::new(gazetteer.clone());
+        Ok(Self { version: version.to_owned(), ended, resolver, gazetteer, short })
     }
 
+    /// Names the gazetteer's content and the moments of withdrawal.
     pub fn version(&self) -> &str {
-        self.gazetteer.version()
+        &self.version
+    }
+
+    /// When places were withdrawn.
+    pub fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     /// A short name of the version, never 0.
@@ -117,7 +129,7 @@ impl Editions {
         if let Some(edition) = open.get(version).and_then(Weak::upgrade) {
             return Ok(edition);
         }
-        let edition = Arc::new(Edition::new(Gazetteer::open(&self.0.folder.path_of(version))?));
+        let edition = Arc::new(Edition::open(&self.0.folder, version)?);
         open.retain(|_, edition| edition.strong_count() > 0);
         open.insert(version.to_owned(), Arc::downgrade(&edition));
         Ok(edition)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use xxhash_rust::xxh3::Xxh3;
-use yibiao_address::{Answer, Level, Query, Reason as Match, Scratch, Status};
+use yibiao_address::{Answer, Level, PlaceView, Query, Reason as Match, Scratch, Status};
 use yibiao_contracts::Decoded;
 use yibiao_records::{PlaceId, Reason};
 
@@ -36,7 +36,8 @@ impl Places {
         decoded: &Decoded,
     ) -> Result<Located, Refusal> {
         if let (Some(id), Some(authority)) = (&decoded.external_place_id, &feed.authority) {
-            return by_id(edition, feed, PlaceId::derive(authority.as_str(), id), id);
+            let found = by_id(edition, feed, PlaceId::derive(authority.as_str(), id), id)?;
+            return found.at(edition, decoded.valid_from_ms);
         }
         let address = decoded.address.as_deref().unwrap_or_default();
         let name = decoded.place_name.as_deref();
@@ -45,21 +46,53 @@ impl Places {
         }
         let city = decoded.city.as_deref().or(feed.city.as_deref());
         let key = Cache::key(edition, feed, address, name, city);
-        if let Some(found) = self.cache.get(key) {
-            return found;
-        }
-        let query = Query { text: address, city, name };
-        let answer = edition.resolver().resolve(&query, &mut self.scratch);
-        let found = judge(edition, feed, &answer);
-        self.cache.put(key, found.clone());
-        found
+        let found = self.cache.get(key).unwrap_or_else(|| {
+            let query = Query { text: address, city, name };
+            let answer = edition.resolver().resolve(&query, &mut self.scratch);
+            let found = judge(edition, feed, &answer);
+            self.cache.put(key, found.clone());
+            found
+        });
+        found?.at(edition, decoded.valid_from_ms)
     }
+}
+
+/// A place, whatever the day.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    located: Located,
+    /// The moment (ms) from which the place is no more; [`i64::MIN`] where it is not known.
+    ended_at_ms: Option<i64>,
+}
+
+impl Found {
+    /// The place, if it was there when the record begins to hold.
+    fn at(self, edition: &Edition, valid_from_ms: i64) -> Result<Located, Refusal> {
+        let Some(ended_at_ms) = self.ended_at_ms.filter(|at_ms| *at_ms <= valid_from_ms) else {
+            return Ok(self.located);
+        };
+        let name = name_of(edition, self.located.place.get() as u64);
+        let since = match chrono::DateTime::from_timestamp_millis(ended_at_ms) {
+            Some(at) if ended_at_ms > i64::MIN => format!("自 {} ", at.to_rfc3339()),
+            _ => String::new(),
+        };
+        let detail = format!(
+            "标准地址“{name}”{since}已注销，记录在其后 (the standard address was withdrawn before the record)"
+        );
+        Err(Refusal::new(Reason::PlaceWithdrawn, None, detail))
+    }
+}
+
+/// Of a withdrawn place the moment; of another None.
+fn ended_at_ms(edition: &Edition, view: &PlaceView<'_>) -> Option<i64> {
+    let withdrawn = view.status == Status::Withdrawn;
+    withdrawn.then(|| place_id(view.place).and_then(|place| edition.ended().at_ms(place)).unwrap_or(i64::MIN))
 }
 
 /// Whether an answer is a place that the feed's facts can lie in. Where the room or the building is in doubt but
 /// what holds it is certain, and deep enough for the feed, the fact lies there: a dispute in a compound whose building
 /// nobody knows is still a dispute in that compound.
-fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Located, Refusal> {
+fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Found, Refusal> {
     let refuse =
         |reason: Reason, words: &str| Err(Refusal::new(reason, None, explain(edition, answer, words)));
     let gazetteer = edition.gazetteer();
@@ -82,10 +115,7 @@ fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Located,
         return refuse(Reason::AddressTooCoarse, &words);
     }
     // A provisional room has no life cycle of its own: that of its building counts.
-    let status = gazetteer.place(place).or(holds).map(|view| view.status);
-    if status == Some(Status::Withdrawn) {
-        return refuse(Reason::PlaceWithdrawn, "标准地址已注销 (the standard address was withdrawn)");
-    }
+    let ended_at_ms = gazetteer.place(place).or(holds).and_then(|view| ended_at_ms(edition, &view));
     let Some(division_code) = answer.division_code.as_deref().and_then(|code| code.parse().ok()) else {
         return refuse(
             Reason::AddressNotFound,
@@ -96,7 +126,9 @@ fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Located,
         return refuse(Reason::AddressTooCoarse, "地址级别未知 (of no known level)");
     };
     let provisional = answer.provisional && answer.place.is_some();
-    Ok(Located { place, level, provisional, division_code, match_reason: answer.reason.as_str(), confidence })
+    let match_reason = answer.reason.as_str();
+    let located = Located { place, level, provisional, division_code, match_reason, confidence };
+    Ok(Found { located, ended_at_ms })
 }
 
 /// Of a fact that lies where its room or building is in doubt.
@@ -127,7 +159,7 @@ fn why_not(reason: Match) -> (Reason, &'static str) {
 }
 
 /// The place of a standard address that the record names by its id.
-fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result<Located, Refusal> {
+fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result<Found, Refusal> {
     let refuse = |reason: Reason, words: String| Err(Refusal::new(reason, None, words));
     let Some(view) = edition.gazetteer().place(place.get() as u64) else {
         return refuse(
@@ -135,9 +167,6 @@ fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result
             format!("地址编码“{id}”不在标准地址库中 (no such standard address)"),
         );
     };
-    if view.status == Status::Withdrawn {
-        return refuse(Reason::PlaceWithdrawn, format!("地址编码“{id}”已注销 (withdrawn)"));
-    }
     if view.level < feed.level_min {
         let words = format!(
             "地址编码“{id}”是{}，需要到{} (too coarse)",
@@ -153,7 +182,15 @@ fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result
             format!("地址编码“{id}”所属行政区划未知 (its division is not known)"),
         );
     };
-    Ok(Located { place, level, provisional: false, division_code, match_reason: "place_id", confidence: 1.0 })
+    let located = Located {
+        place,
+        level,
+        provisional: false,
+        division_code,
+        match_reason: "place_id",
+        confidence: 1.0,
+    };
+    Ok(Found { located, ended_at_ms: ended_at_ms(edition, &view) })
 }
 
 /// Ids of provisional places have bit 62 set and are positive all the same.
@@ -224,8 +261,8 @@ fn name_of(edition: &Edition, place: u64) -> String {
 /// Answers by the hash of what was asked, in two generations: when the younger is full, the older is dropped.
 struct Cache {
     half: usize,
-    young: HashMap<u128, Result<Located, Refusal>>,
-    old: HashMap<u128, Result<Located, Refusal>>,
+    young: HashMap<u128, Result<Found, Refusal>>,
+    old: HashMap<u128, Result<Found, Refusal>>,
 }
 
 impl Cache {
@@ -251,7 +288,7 @@ impl Cache {
         hash.digest128()
     }
 
-    fn get(&mut self, key: u128) -> Option<Result<Located, Refusal>> {
+    fn get(&mut self, key: u128) -> Option<Result<Found, Refusal>> {
         if let Some(found) = self.young.get(&key) {
             return Some(found.clone());
         }
@@ -260,7 +297,7 @@ impl Cache {
         Some(found)
     }
 
-    fn put(&mut self, key: u128, found: Result<Located, Refusal>) {
+    fn put(&mut self, key: u128, found: Result<Found, Refusal>) {
         if self.half == 0 {
             return;
         }

@@ -8,14 +8,14 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use serde::Serialize;
-use yibiao_address::{BuildReport, Divisions, GazetteerBuilder};
+use yibiao_address::{BuildReport, Divisions, GazetteerBuilder, Status};
 use yibiao_records::{
     FactKind, FactKinds, Frame, NextOffset, PlaceId, Statement, TopicPartition, Value, proto::Row,
 };
 use yibiao_state::{Keyspace, Store};
 use yibiao_topics::Client;
 
-use super::{Editions, Folder, standard::Columns};
+use super::{Editions, Ended, Folder, standard::Columns};
 use crate::{
     Config, Error,
     source::{NAME_KIND, PLACE_KIND},
@@ -178,9 +178,10 @@ struct Folded {
     facts: BTreeMap<[u8; 16], Held>,
 }
 
-/// A fact as it is kept: raw offset (8), index (4), place (8), payload; no payload after a retraction.
+/// A fact as it is kept: raw offset (8), index (4), valid from (8), place (8), payload; no payload after a retraction.
 struct Held {
     raw: (i64, i32),
+    valid_from_ms: i64,
     place: i64,
     payload: Option<Vec<Value>>,
 }
@@ -196,7 +197,8 @@ impl Folded {
                 continue;
             }
             let payload = (fact.statement == Statement::Assert).then_some(fact.payload);
-            self.facts.insert(*fact.id.as_bytes(), Held { raw, place: fact.place.get(), payload });
+            let held = Held { raw, valid_from_ms: fact.valid_from_ms, place: fact.place.get(), payload };
+            self.facts.insert(*fact.id.as_bytes(), held);
         }
         Ok(count)
     }
@@ -207,6 +209,7 @@ impl Held {
         let mut out = Vec::with_capacity(256);
         out.extend(self.raw.0.to_le_bytes());
         out.extend(self.raw.1.to_le_bytes());
+        out.extend(self.valid_from_ms.to_le_bytes());
         out.extend(self.place.to_le_bytes());
         if let Some(payload) = &self.payload {
             out.push(1);
@@ -222,11 +225,25 @@ fn raw_position(bytes: &[u8]) -> Option<(i64, i32)> {
     Some((i64::from_le_bytes(*offset), i32::from_le_bytes(*index)))
 }
 
-/// The place and its payload; None after a retraction.
-fn standing(bytes: &[u8]) -> Option<(PlaceId, Vec<Value>)> {
-    let (place, rest) = bytes.get(12..)?.split_first_chunk::<8>()?;
-    let row = Row::decode(rest.strip_prefix(&[1])?).ok()?;
-    Some((PlaceId::new(i64::from_le_bytes(*place))?, row.cells.into_iter().map(Value::from_cell).collect()))
+/// A fact that holds.
+struct Standing {
+    place: PlaceId,
+    valid_from_ms: i64,
+    payload: Vec<Value>,
+}
+
+impl Standing {
+    /// None after a retraction.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (valid_from, rest) = bytes.get(12..)?.split_first_chunk::<8>()?;
+        let (place, rest) = rest.split_first_chunk::<8>()?;
+        let row = Row::decode(rest.strip_prefix(&[1])?).ok()?;
+        Some(Self {
+            place: PlaceId::new(i64::from_le_bytes(*place))?,
+            valid_from_ms: i64::from_le_bytes(*valid_from),
+            payload: row.cells.into_iter().map(Value::from_cell).collect(),
+        })
+    }
 }
 
 /// The part of a build that only computes and writes.
@@ -242,10 +259,17 @@ impl Job {
     fn run(&self, columns: &Columns) -> Result<Report, Error> {
         let mut builder = GazetteerBuilder::new(Divisions::bundled());
         let (mut standard_addresses, mut name_changes, mut refused) = (0u64, 0u64, 0u64);
+        let mut ended = Ended::default();
         let snapshot = self.store.snapshot();
         for pair in snapshot.prefix(PLACES, b"") {
-            let Some((place, payload)) = standing(&pair?.1) else { continue };
-            match builder.add(columns.standard_address(place, &payload)) {
+            let Some(Standing { place, valid_from_ms, payload }) = Standing::decode(&pair?.1) else {
+                continue;
+            };
+            let address = columns.standard_address(place, &payload);
+            if address.status == Status::Withdrawn {
+                ended.insert(place, valid_from_ms);
+            }
+            match builder.add(address) {
                 Ok(()) => standard_addresses += 1,
                 Err(error) => {
                     refused += 1;
@@ -257,7 +281,7 @@ impl Job {
             return Err(Error::NoStandardAddresses { kind: PLACE_KIND.to_owned() });
         }
         for pair in snapshot.prefix(NAMES, b"") {
-            let change = standing(&pair?.1).and_then(|(_, payload)| columns.name_change(&payload));
+            let change = Standing::decode(&pair?.1).and_then(|fact| columns.name_change(&fact.payload));
             if let Some(change) = change {
                 builder.add_name(change);
                 name_changes += 1;
@@ -265,9 +289,10 @@ impl Job {
         }
         let unfinished = self.folder.unfinished();
         let built = builder.finish(&unfinished)?;
-        let version = built.version.clone();
+        let ended = ended.encode();
+        let version = format!("{}-{}", built.version, Ended::hash(&ended));
         let is_new = self.folder.current()?.as_deref() != Some(version.as_str());
-        self.folder.publish(&unfinished, &version, self.kept)?;
+        self.folder.publish(&unfinished, &ended, &version, self.kept)?;
         Ok(Report {
             file: self.folder.path_of(&version),
             version,

@@ -1,4 +1,5 @@
-//! Gazetteers on disk: `gazetteer-<version>.ybg`, and `CURRENT` with the version in force.
+//! Gazetteers on disk: `gazetteer-<version>.ybg`, beside each `gazetteer-<version>.ended` (see [`super::Ended`]), and
+//! `CURRENT` with the version in force.
 
 use std::{
     fs, io,
@@ -30,6 +31,10 @@ impl Folder {
         self.0.join(format!("gazetteer-{version}.ybg"))
     }
 
+    pub(super) fn ended_of(&self, version: &str) -> PathBuf {
+        self.0.join(format!("gazetteer-{version}.ended"))
+    }
+
     /// Where a builder writes before it knows the version.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.0.join("gazetteer.unfinished")
@@ -46,8 +51,17 @@ impl Folder {
     }
 
     /// Gives `unfinished` its name and puts it in force, then removes all but the `kept` newest others.
-    pub(super) fn publish(&self, unfinished: &Path, version: &str, kept: usize) -> Result<(), Error> {
-        let path = self.path_of(version);
+    pub(super) fn publish(
+        &self,
+        unfinished: &Path,
+        ended: &[u8],
+        version: &str,
+        kept: usize,
+    ) -> Result<(), Error> {
+        let (path, beside) = (self.path_of(version), self.ended_of(version));
+        fs::write(&beside, ended)
+            .and_then(|()| fs::File::open(&beside)?.sync_all())
+            .map_err(failed("writing", &beside))?;
         fs::File::open(unfinished)
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(unfinished, &path))
@@ -77,12 +91,19 @@ impl Folder {
         for (_, path) in old.drain(..surplus) {
             // Whoever still has it open keeps its pages.
             fs::remove_file(&path).map_err(failed("removing the old gazetteer", &path))?;
+            let ended = path.with_extension("ended");
+            match fs::remove_file(&ended) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("removing", &ended)(error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     let path = path.to_path_buf();
     move |source| Error::File { doing, path: path.clone(), source }
 }

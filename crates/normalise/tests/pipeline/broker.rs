@@ -22,7 +22,9 @@ use yibiao_records::{
 };
 use yibiao_topics::{Client, ClientConfig, Layout, Outgoing};
 
-use crate::support::{DISPUTES, ELECTRICITY, POLICE, city, contract, dispute, kinds, place, reading};
+use crate::support::{
+    DISPUTES, ELECTRICITY, POLICE, city, contract, dispute, kinds, place, publish, reading,
+};
 
 const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
 const COLUMNS: &str = "地址编码,标准地址,行政区划代码,省,市,区县,街道,社区,道路,门牌号,小区名称,楼栋,单元,户室,地址级别,状态,别名,更新时间";
@@ -304,6 +306,34 @@ async fn a_death_between_acknowledgement_and_commit_sends_the_same_facts_once_mo
         }
     }
     assert_eq!(by_position.len(), city().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_ends_under_the_old_gazetteer_what_it_may_have_sent_under_it() {
+    let site = Site::start().await;
+    let folder = site.dir.path().join("gazetteer");
+    let old = publish(&folder, &city());
+    let unknown_room = |meter: &str| reading(meter, "青禾新村1幢1单元301室", "2025-11-03", "1");
+    site.produce(ELECTRICITY, &[unknown_room("E1")], None).await;
+    let error =
+        site.open().before_commit(Arc::new(|| false)).run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::StoppedByTest), "{error}");
+
+    let room = city().into_iter().find(|row| row.place == place("QH-1-1-201").get() as u64).unwrap();
+    let known = place("QH-1-1-301");
+    let room = StandardAddress { place: known.get() as u64, room: "301室".into(), ..room };
+    let new = publish(&folder, &[city(), vec![room]].concat());
+    assert_ne!(old, new);
+    let running = site.run();
+    running.received(ELECTRICITY, 1).await;
+    site.produce(ELECTRICITY, &[unknown_room("E3"), unknown_room("E4")], None).await;
+    running.received(ELECTRICITY, 3).await;
+    running.stop().await;
+    for (_, fact) in site.facts("electricity").await {
+        let came_later = ["E3", "E4"].iter().any(|meter| fact.source_key.starts_with(meter));
+        assert!(fact.place == known || fact.provisional);
+        assert_eq!(fact.place == known, came_later, "{fact:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,3 +124,21 @@ fn a_room_that_only_a_newer_gazetteer_knows_moves_from_its_provisional_place() {
     assert_eq!((facts[3].statement, facts[3].place, facts[3].provisional), (Statement::Assert, new, false));
     assert_eq!(bench.shard.record.gazetteer_version.as_deref(), Some(version.as_str()));
 }
+
+#[test]
+fn a_record_of_a_day_before_the_place_was_withdrawn_is_accepted() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let gone = "南京市鼓楼区上海路12号青禾新村2幢1单元102室";
+    let day = |day: &str| bench.json(&reading("E1", gone, day, "1"));
+    let (before, after) = (day("2025-11-02"), day("2025-11-04"));
+    let version = publish(&bench.gazetteer_dir(), &city());
+    // 2025-11-03T00:00:00Z
+    let entry = [place("QH-2-1-102").get().to_le_bytes(), 1_762_128_000_000i64.to_le_bytes()].concat();
+    std::fs::write(bench.gazetteer_dir().join(format!("gazetteer-{version}.ended")), entry).unwrap();
+    bench.reopen_editions();
+    bench.send(&[before, after]);
+    assert_eq!(bench.reasons(), [Reason::PlaceWithdrawn]);
+    let rejection = &bench.sent.refused[0];
+    assert!(rejection.offset == 1 && rejection.detail.contains("自 2025-11-03"), "{}", rejection.detail);
+    assert_eq!(bench.sent.in_order(&bench.kinds)[0].place, place("QH-2-1-102"));
+}

@@ -152,6 +152,12 @@ impl Bench {
         self.shard.edition = self.editions.subscribe().borrow().clone();
     }
 
+    /// As a process that starts now sees the folder.
+    pub fn reopen_editions(&mut self) {
+        self.editions = Editions::open(GazetteerFolder::new(self.gazetteer_dir()).unwrap()).unwrap();
+        self.shard.edition = self.editions.subscribe().borrow().clone();
+    }
+
     /// One batch; committed unless the crash comes before.
     pub fn batch(&mut self, first: i64, records: &[Raw], commits: bool) {
         let encoded: Vec<Vec<u8>> = records.iter().map(|raw| raw.provenance.encode_to_vec()).collect();
