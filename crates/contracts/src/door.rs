@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | any | nothing personal in it | its bytes, untouched |
 //! | drops fields | can be read | CSV: their cells blank; JSON: without their members; protobuf: without their bytes |
-//! | drops fields | cannot be read | a note: why, length and hash |
+//! | drops fields, or has such a column | cannot be read | a note: why, length and hash |
 //! | pseudonymises fields | can be read | their values replaced |
 //! | any | has an undeclared column with a personal-looking name | CSV: its cell blank; JSON: its value null |
 //!
@@ -12,6 +12,7 @@
 
 mod edit;
 mod note;
+mod suspect;
 
 use std::borrow::Cow;
 
@@ -21,11 +22,11 @@ pub(crate) use note::note_reason;
 
 use edit::{edited, rebuild};
 use note::{note, note_hash};
+use suspect::Suspects;
 
 use crate::{
     contract::{Contract, Dialect, Field, Form, Ingest},
     key,
-    privacy::suspicion,
     pseudonym::{PseudonymKeys, pseudonym},
     row::{
         Cell, Names, csv, encoding,
@@ -62,6 +63,7 @@ pub struct Door {
     layouts: Layouts,
     spans: Vec<csv::Span>,
     buffer: String,
+    suspects: Suspects,
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +104,7 @@ impl Door {
             layouts: Layouts::default(),
             spans: Vec::new(),
             buffer: String::new(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -126,7 +129,9 @@ impl Door {
         self.buffer = buffer;
         let (passed, withheld) = match passed {
             Ok(passed) => (passed, false),
-            Err(why) if self.guards => (Passed { key: None, value: Some(note(why, value)) }, true),
+            Err(why) if self.guards || self.may_hold_personal(value, columns) => {
+                (Passed { key: None, value: Some(note(why, value)) }, true)
+            }
             Err(_) => (Passed { key: None, value: None }, false),
         };
         // Of bytes that the door changed, the hash must not lead back to what was taken out.
@@ -139,6 +144,18 @@ impl Door {
             value: passed.value.map_or(Cow::Borrowed(value), Cow::Owned),
             columns: columns.map(Cow::Borrowed),
             withheld,
+        }
+    }
+
+    /// Of a record that cannot be read, in a feed that drops nothing: whether an undeclared column looks personal.
+    fn may_hold_personal(&mut self, value: &[u8], columns: Option<&[u8]>) -> bool {
+        match (&self.ingest.form, columns) {
+            (Form::Csv(dialect), Some(columns)) => {
+                let layout = self.layouts.get(columns, &self.names, *dialect, self.ingest.encoding);
+                layout.is_ok_and(|layout| !layout.suspicious.is_empty())
+            }
+            (Form::Json | Form::Xlsx(_), _) => self.suspects.any_in(value),
+            _ => false,
         }
     }
 
@@ -219,6 +236,7 @@ impl Door {
         // Per member: None to keep it, an empty text to drop it, or its new value.
         let mut changes: Vec<Option<String>> = Vec::with_capacity(members.len());
         let mut next = 0;
+        let mut suspects = std::mem::take(&mut self.suspects);
         for member in &members {
             let index = self.names.find(&member.name, next);
             next = index.map_or(next, |index| index + 1);
@@ -226,8 +244,9 @@ impl Door {
                 doubled_key |= cells[part].is_some();
                 cells[part] = json::cell(member.raw);
             }
-            changes.push(self.json_change(index, member));
+            changes.push(self.json_change(index, member, &mut suspects));
         }
+        self.suspects = suspects;
         let key = cells
             .into_iter()
             .zip(&self.key)
@@ -243,7 +262,12 @@ impl Door {
         Ok(Passed { key, value: Some(encoding::encode(&changed, self.ingest.encoding)) })
     }
 
-    fn json_change(&self, index: Option<usize>, member: &json::Member<'_>) -> Option<String> {
+    fn json_change(
+        &self,
+        index: Option<usize>,
+        member: &json::Member<'_>,
+        suspects: &mut Suspects,
+    ) -> Option<String> {
         let Some(index) = index else {
             if member.raw == "null" {
                 return None;
@@ -255,7 +279,7 @@ impl Door {
                     .zip(&self.dropped)
                     .any(|(field, dropped)| *dropped && fold_name(&field.name) == name)
             };
-            let personal = suspicion(&member.name).is_some() || json::holds_personal(member.raw, &dropped);
+            let personal = suspects.is_personal(&member.name) || json::holds_personal(member.raw, &dropped);
             return personal.then(|| "null".to_owned());
         };
         match &self.treatments[index] {

@@ -79,6 +79,26 @@ fn a_record_that_cannot_be_read_is_withheld_where_fields_are_dropped() {
 }
 
 #[test]
+fn a_broken_record_with_an_unregistered_personal_column_is_withheld_in_every_feed() {
+    let cases = contract("justice/mediation-cases");
+    for (value, withheld) in [
+        (r#"{"case_no":"1","parties":["张测试","#, true),
+        (r#"{"case_no":"1","extra":{"姓名" : "张"#, true),
+        (r#"{"case_no":"1","category":"邻里"#, false),
+    ] {
+        let admitted = cases.door().admit(value.as_bytes(), None).value.into_owned();
+        assert_eq!(admitted != value.as_bytes(), withheld, "{value}");
+        assert!(!withheld || !String::from_utf8(admitted).unwrap().contains('张'));
+    }
+    let gas = contract("utilities/gas-readings");
+    let header = |columns: &str| encoding_rs::GB18030.encode(columns).0.into_owned();
+    let (plain, extra) =
+        (header("燃气户号;地址;日期;用气量(方);表型"), header("燃气户号;地址;日期;用气量(方);表型;联系电话"));
+    assert!(!gas.door().admit(b"G1;x;2025-11-03", Some(&plain)).withheld);
+    assert!(gas.door().admit(b"G1;x;2025-11-03;13800000000", Some(&extra)).withheld);
+}
+
+#[test]
 fn nothing_hides_in_what_looks_like_a_note() {
     let contract = json_feed("drop: [phone]", "");
     let value = br#"{"withheld":"malformed","length":1,"hash":"00000000000000000000000000000000","phone":"13800000000"}"#;
