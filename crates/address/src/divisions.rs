@@ -88,7 +88,9 @@ impl Divisions {
 
     /// The deepest known division that a 12-digit code lies in: an unknown community leads to its township.
     pub(crate) fn covering(&self, code: u64) -> Option<DivisionId> {
-        [1, 1_000, 1_000_000, 100_000_000, 10_000_000_000].iter().find_map(|unit| self.id_by_number(code / unit * unit))
+        [1, 1_000, 1_000_000, 100_000_000, 10_000_000_000]
+            .iter()
+            .find_map(|unit| self.id_by_number(code / unit * unit))
     }
 
     pub fn get(&self, id: DivisionId) -> &Division {
@@ -148,7 +150,8 @@ impl Divisions {
     /// The one city level of a municipality (上海市 is a province and a city).
     pub(crate) fn municipality(&self, province: DivisionId) -> Option<DivisionId> {
         let city = DivisionId(province.0 + 1);
-        let is_city = self.all.get(city.0 as usize).is_some_and(|c| c.level == Level::City && c.name == "市辖区");
+        let is_city =
+            self.all.get(city.0 as usize).is_some_and(|c| c.level == Level::City && c.name == "市辖区");
         (self.get(province).level == Level::Province && is_city).then_some(city)
     }
 

@@ -337,6 +337,9 @@ impl Gazetteer {
 
 impl std::fmt::Debug for Gazetteer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gazetteer").field("version", &self.version).field("report", &self.report).finish_non_exhaustive()
+        f.debug_struct("Gazetteer")
+            .field("version", &self.version)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,10 @@ impl NameKey {
             }
             if is_wordy(c) {
                 self.push(c, at);
-            } else if at > 0 && folded[at - 1].is_ascii_digit() && folded.get(at + 1).is_some_and(char::is_ascii_digit) {
+            } else if at > 0
+                && folded[at - 1].is_ascii_digit()
+                && folded.get(at + 1).is_some_and(char::is_ascii_digit)
+            {
                 // Numbers never run together: 1-16 is not 116.
                 self.push('-', at);
             }
@@ -36,7 +39,8 @@ impl NameKey {
     }
 
     fn numerals(&mut self, folded: &[char], start: usize, end: usize) {
-        let beside_digit = |at: Option<usize>| at.and_then(|i| folded.get(i)).is_some_and(char::is_ascii_digit);
+        let beside_digit =
+            |at: Option<usize>| at.and_then(|i| folded.get(i)).is_some_and(char::is_ascii_digit);
         let whole = folded[start..end].iter().all(|c| matches!(c, '百' | '廿' | '卅'));
         let number = (!whole && !beside_digit(start.checked_sub(1)) && !beside_digit(Some(end)))
             .then(|| chinese_number(&folded[start..end]))
@@ -130,7 +134,8 @@ impl KeyHash {
 
     #[inline]
     pub fn char(self, c: char) -> Self {
-        let product = u128::from(self.0 ^ (c as u64).wrapping_add(0xa076_1d64_78bd_642f)) * 0xe703_7ed1_a0b4_28db_u128;
+        let product =
+            u128::from(self.0 ^ (c as u64).wrapping_add(0xa076_1d64_78bd_642f)) * 0xe703_7ed1_a0b4_28db_u128;
         Self((product as u64 ^ (product >> 64) as u64).wrapping_add(0x8ebc_6af0_9c88_c6e3))
     }
 

@@ -176,8 +176,10 @@ mod tests {
 
     #[test]
     fn every_name_that_begins_the_text_is_found_shortest_first() {
-        let mut names: Vec<Vec<char>> =
-            ["国泰", "国泰新村", "国泰新村南苑", "国泰路", "上海路"].iter().map(|s| s.chars().collect()).collect();
+        let mut names: Vec<Vec<char>> = ["国泰", "国泰新村", "国泰新村南苑", "国泰路", "上海路"]
+            .iter()
+            .map(|s| s.chars().collect())
+            .collect();
         names.sort();
         let bytes = LexiconBytes::new(&names);
         let lexicon = bytes.view();

@@ -19,12 +19,15 @@ fn compare(a: &Parsed, b: &Parsed) -> u8 {
     let road = both(&a.road, &b.road);
     let number = both(&a.number, &b.number);
     let names = name_overlap(a, b);
-    let door = [(&a.building, &b.building), (&a.unit, &b.unit), (&a.room, &b.room), (&a.floor, &b.floor)].map(|(x, y)| both(x, y));
+    let door = [(&a.building, &b.building), (&a.unit, &b.unit), (&a.room, &b.room), (&a.floor, &b.floor)]
+        .map(|(x, y)| both(x, y));
     let conflict = door.contains(&Some(false));
-    let one_sided = door_depth(a) != door_depth(b) || (a.number.is_some() != b.number.is_some() && names < 0.99);
+    let one_sided =
+        door_depth(a) != door_depth(b) || (a.number.is_some() != b.number.is_some() && names < 0.99);
     let same_spot = names >= 0.75 || (road == Some(true) && number == Some(true));
     if !same_spot || (number == Some(false) && road == Some(true) && names < 0.75) {
-        let partial = names >= 0.5 && road != Some(false) || road == Some(true) && number.is_none() && names >= 0.3;
+        let partial =
+            names >= 0.5 && road != Some(false) || road == Some(true) && number.is_none() && names >= 0.3;
         return u8::from(partial);
     }
     if conflict || one_sided { 1 } else { 2 }

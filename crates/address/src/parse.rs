@@ -11,6 +11,6 @@ mod elements;
 pub(crate) mod label;
 pub(crate) mod street;
 
-pub(crate) use elements::{Role, Sketch, begins, code, contains, roles};
 pub use elements::{AreaElement, Element, Parsed, parse};
+pub(crate) use elements::{Role, Sketch, begins, code, contains, roles};
 pub use label::Label;

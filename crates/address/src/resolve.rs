@@ -164,7 +164,8 @@ impl Resolver {
 
     /// Picks the compound, or says why none can be picked.
     fn decide(&self, s: &mut Scratch) -> Answer {
-        let highest = s.evidence.iter().copied().filter(enough).reduce(|a, b| if b.score > a.score { b } else { a });
+        let highest =
+            s.evidence.iter().copied().filter(enough).reduce(|a, b| if b.score > a.score { b } else { a });
         let Some(best) = highest else {
             return self.by_slip_and_door(s);
         };
@@ -233,7 +234,9 @@ impl Resolver {
         match descend(&self.gazetteer, e.compound, s) {
             Descent::Here => self.found(e.compound, reason, confidence, s),
             Descent::Found { place, left_out: false } => self.found(place, reason, confidence, s),
-            Descent::Found { place, left_out: true } => self.found(place, Reason::LevelLeftOut, confidence * 0.96, s),
+            Descent::Found { place, left_out: true } => {
+                self.found(place, Reason::LevelLeftOut, confidence * 0.96, s)
+            }
             Descent::Deeper { place } => self.found(place, Reason::Coarser, confidence * 0.97, s),
             Descent::Provisional { building, id } => {
                 let mut answer = self.found(building, reason, confidence * 0.85, s);
@@ -247,7 +250,8 @@ impl Resolver {
                 let mut answer = self.abstain(Reason::Ambiguous, s);
                 answer.within = Some(self.gazetteer.record(within).id);
                 answer.division_code = self.gazetteer.view(within).division_code;
-                answer.candidates = places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate(p, e.score)).collect();
+                answer.candidates =
+                    places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate(p, e.score)).collect();
                 answer
             }
             Descent::NoSuchBuilding => {
@@ -313,7 +317,12 @@ fn enough(e: &Evidence) -> bool {
 
 fn reason(e: &Evidence, s: &Scratch) -> Reason {
     use crate::divisions::Naming;
-    let renamed = s.sketch.area.mentions.iter().any(|m| matches!(m.naming, Naming::Former | Naming::FormerShort | Naming::FormerVague));
+    let renamed = s
+        .sketch
+        .area
+        .mentions
+        .iter()
+        .any(|m| matches!(m.naming, Naming::Former | Naming::FormerShort | Naming::FormerVague));
     match (e.name, e.street) {
         (NameEvidence::Typo, _) | (_, StreetEvidence::NumberTypo) => Reason::Typo,
         _ if e.via == via::FORMER || renamed => Reason::Renamed,

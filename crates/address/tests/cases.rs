@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use yibiao_address::{
-    Divisions, Gazetteer, GazetteerBuilder, Language, Level, NameCategory, NameChange, Query, Resolver, Scratch, StandardAddress,
-    Status, parse,
+    Divisions, Gazetteer, GazetteerBuilder, Language, Level, NameCategory, NameChange, Query, Resolver,
+    Scratch, StandardAddress, Status, parse,
 };
 
 fn lines(file: &str) -> Vec<Vec<String>> {
@@ -47,7 +47,14 @@ fn resolver(folder: &Path) -> Resolver {
     for c in lines("names.tsv") {
         let category = if c[0] == "road" { NameCategory::Road } else { NameCategory::Compound };
         let (name, county, township) = (c[1].clone(), c[3].clone(), c[4].clone());
-        builder.add_name(NameChange { category, name, former: list(&c[2]), county, township, withdrawn: c[5] == "true" });
+        builder.add_name(NameChange {
+            category,
+            name,
+            former: list(&c[2]),
+            county,
+            township,
+            withdrawn: c[5] == "true",
+        });
     }
     let path = folder.join("cases.gazetteer");
     builder.finish(&path).unwrap();
@@ -84,7 +91,8 @@ fn a_provisional_room_has_one_id_however_it_is_written_and_lies_in_its_building(
     let resolver = resolver(folder.path());
     let mut scratch = Scratch::default();
     let mut ids = Vec::new();
-    for text in ["青禾新村25幢2单元204室", "云栖路12号青禾新村25栋2-204", "青禾新村２５号楼二单元０２０４"] {
+    for text in ["青禾新村25幢2单元204室", "云栖路12号青禾新村25栋2-204", "青禾新村２５号楼二单元０２０４"]
+    {
         let answer = resolver.resolve(&Query { text, city: Some("南京市"), name: None }, &mut scratch);
         assert!(answer.provisional, "{text}");
         assert_eq!(answer.within, Some(1025), "{text}");
@@ -121,8 +129,20 @@ fn every_case_parses_as_its_line_says() {
             wanted.insert(name.trim_start_matches('+'), value);
         }
         let all = [
-            "province", "city", "county", "township", "community", "group", "road", "number", "compound", "building", "unit", "floor",
-            "room", "residue",
+            "province",
+            "city",
+            "county",
+            "township",
+            "community",
+            "group",
+            "road",
+            "number",
+            "compound",
+            "building",
+            "unit",
+            "floor",
+            "room",
+            "residue",
         ];
         for name in all {
             let want = wanted.get(name).copied();

@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
-use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress};
+use yibiao_address::{
+    Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Home {
@@ -14,12 +16,18 @@ struct Home {
     room: u32,
 }
 
-const COMPOUNDS: [(&str, &str, &str); 4] =
-    [("鼓楼区", "云栖路", "青禾新村"), ("玄武区", "松涛路", "望月苑"), ("江宁区", "稻香路", "和风雅居"), ("鼓楼区", "梧桐街", "兰草家园")];
+const COMPOUNDS: [(&str, &str, &str); 4] = [
+    ("鼓楼区", "云栖路", "青禾新村"),
+    ("玄武区", "松涛路", "望月苑"),
+    ("江宁区", "稻香路", "和风雅居"),
+    ("鼓楼区", "梧桐街", "兰草家园"),
+];
 
 impl Home {
     fn id(self) -> u64 {
-        (((self.compound as u64 * 1_000 + u64::from(self.building)) * 10 + u64::from(self.unit)) * 10_000) + u64::from(self.room) + 1
+        (((self.compound as u64 * 1_000 + u64::from(self.building)) * 10 + u64::from(self.unit)) * 10_000)
+            + u64::from(self.room)
+            + 1
     }
 
     fn standard(self) -> StandardAddress {
@@ -41,15 +49,19 @@ impl Home {
 
     fn text(self) -> String {
         let s = self.standard();
-        format!("{}{}{}{}{}{}{}{}", s.city, s.county, s.road, s.number, s.compound, s.building, s.unit, s.room)
+        format!(
+            "{}{}{}{}{}{}{}{}",
+            s.city, s.county, s.road, s.number, s.compound, s.building, s.unit, s.room
+        )
     }
 }
 
 fn homes() -> impl Strategy<Value = Vec<Home>> {
-    let home = (0..COMPOUNDS.len(), 1u32..40, 0u32..4, 101u32..1300).prop_map(|(compound, building, unit, room)| {
-        // A building has units or it has none.
-        Home { compound, building, unit: if building % 3 == 0 { 0 } else { unit.max(1) }, room }
-    });
+    let home =
+        (0..COMPOUNDS.len(), 1u32..40, 0u32..4, 101u32..1300).prop_map(|(compound, building, unit, room)| {
+            // A building has units or it has none.
+            Home { compound, building, unit: if building % 3 == 0 { 0 } else { unit.max(1) }, room }
+        });
     prop::collection::btree_set(home, 1..40).prop_map(|set| set.into_iter().collect())
 }
 
@@ -137,8 +149,13 @@ fn long_and_odd_texts_are_answered_in_time() {
     let path = folder.path().join("g");
     build(&[Home { compound: 0, building: 25, unit: 2, room: 402 }], &path);
     let resolver = Resolver::new(Arc::new(Gazetteer::open(&path).unwrap()));
-    for text in ["号", "路", "1", "-", "(", " ", "青禾新村", "鼓楼区", "一", "12幢", "甲", "\u{202e}", "𠮷", "o一"] {
+    for text in
+        ["号", "路", "1", "-", "(", " ", "青禾新村", "鼓楼区", "一", "12幢", "甲", "\u{202e}", "𠮷", "o一"]
+    {
         let long = text.repeat(100_000 / text.len());
-        resolver.resolve(&Query { text: &long, city: Some("南京市"), name: Some(&long) }, &mut Scratch::default());
+        resolver.resolve(
+            &Query { text: &long, city: Some("南京市"), name: Some(&long) },
+            &mut Scratch::default(),
+        );
     }
 }

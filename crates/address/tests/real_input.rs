@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress};
+use yibiao_address::{
+    Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress,
+};
 
 const FLOOR_WITH_NAME: f64 = 0.819;
 const FLOOR_ADDRESS_ONLY: f64 = 0.403;
@@ -86,11 +88,13 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
     let show: usize = std::env::var("YIBIAO_SHOW_MISSES").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut scratch = Scratch::default();
     let mut by_reason: BTreeMap<&str, Tally> = BTreeMap::new();
-    let (mut linked, mut linked_right, mut first_right, mut answered, mut none, mut none_right) = (0, 0, 0, 0, 0, 0);
+    let (mut linked, mut linked_right, mut first_right, mut answered, mut none, mut none_right) =
+        (0, 0, 0, 0, 0, 0);
     let mut shown: BTreeMap<String, usize> = BTreeMap::new();
     let start = Instant::now();
     for row in queries {
-        let query = Query { text: row["address"], city: Some(row["city"]), name: with_name.then(|| row["name"]) };
+        let query =
+            Query { text: row["address"], city: Some(row["city"]), name: with_name.then(|| row["name"]) };
         let answer = resolver.resolve(&query, &mut scratch);
         let gold = id(row["gold"]);
         let tally = by_reason.entry(answer.reason.as_str()).or_default();
@@ -109,7 +113,8 @@ fn score(resolver: &Resolver, queries: &[BTreeMap<&str, &str>], with_name: bool)
             continue;
         }
         tally.wrong += usize::from(answer.place.is_some());
-        let kind = format!("{} wanted {}", answer.reason.as_str(), if gold.is_some() { "a place" } else { "none" });
+        let kind =
+            format!("{} wanted {}", answer.reason.as_str(), if gold.is_some() { "a place" } else { "none" });
         let count = shown.entry(kind.clone()).or_default();
         *count += 1;
         if *count <= show {

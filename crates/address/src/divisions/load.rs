@@ -52,7 +52,9 @@ pub(super) fn bundled() -> Divisions {
                 continue;
             }
             add(&f.name, successor, if vague { Naming::FormerVague } else { Naming::Former });
-            if let Some(short) = short(&f.name, Level::County).filter(|s| !vague && !today.starts_with(s.as_str())) {
+            if let Some(short) =
+                short(&f.name, Level::County).filter(|s| !vague && !today.starts_with(s.as_str()))
+            {
                 add(&short, successor, Naming::FormerShort);
             }
         }
@@ -106,7 +108,10 @@ fn history(by_code: &HashMap<u64, DivisionId>) -> Vec<Former> {
                 code: code_of(code)?,
                 first_year: first.parse().ok()?,
                 last_year: last.parse().ok()?,
-                successors: successors.split(';').filter_map(|s| by_code.get(&code_of(s)?).copied()).collect(),
+                successors: successors
+                    .split(';')
+                    .filter_map(|s| by_code.get(&code_of(s)?).copied())
+                    .collect(),
             })
         })
         .filter(|f| !f.successors.is_empty())
@@ -166,6 +171,30 @@ fn short(name: &str, level: Level) -> Option<String> {
 }
 
 const PEOPLES: [&str; 26] = [
-    "土家族", "苗族", "藏族", "羌族", "彝族", "布依族", "侗族", "朝鲜族", "蒙古族", "回族", "哈萨克", "哈尼族", "壮族", "傣族", "白族", "景颇族",
-    "傈僳族", "满族", "瑶族", "黎族", "畲族", "仡佬族", "柯尔克孜", "蒙古", "水族", "佤族",
+    "土家族",
+    "苗族",
+    "藏族",
+    "羌族",
+    "彝族",
+    "布依族",
+    "侗族",
+    "朝鲜族",
+    "蒙古族",
+    "回族",
+    "哈萨克",
+    "哈尼族",
+    "壮族",
+    "傣族",
+    "白族",
+    "景颇族",
+    "傈僳族",
+    "满族",
+    "瑶族",
+    "黎族",
+    "畲族",
+    "仡佬族",
+    "柯尔克孜",
+    "蒙古",
+    "水族",
+    "佤族",
 ];

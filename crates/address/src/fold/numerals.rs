@@ -52,7 +52,11 @@ pub fn chinese_number(run: &[char]) -> Option<u32> {
             (Some(d), _) if pending.is_none() => pending = Some(d),
             (None, Some(m)) => {
                 let unit = if m == 100 { 100 } else { 10 };
-                let factor = if m == 20 || m == 30 { pending.is_none().then_some(m / 10)? } else { pending.unwrap_or(1) };
+                let factor = if m == 20 || m == 30 {
+                    pending.is_none().then_some(m / 10)?
+                } else {
+                    pending.unwrap_or(1)
+                };
                 if unit >= last_unit || (unit == 100 && pending.is_none()) {
                     return None;
                 }
@@ -76,7 +80,8 @@ pub(super) fn settle(out: &mut Folded) {
             return;
         }
         out.staged.clear();
-        out.staged.extend(out.chars.iter().zip(&out.from).zip(&out.to).map(|((&c, &from), &to)| (c, from, to)));
+        out.staged
+            .extend(out.chars.iter().zip(&out.from).zip(&out.to).map(|((&c, &from), &to)| (c, from, to)));
         (out.chars.clear(), out.from.clear(), out.to.clear());
     }
     pass(out);
@@ -153,7 +158,9 @@ fn counted(run: &[(char, u32, u32)], before: Option<char>, after: Option<char>) 
     match after {
         Some(c) if COUNTERS.contains(c) => true,
         None | Some(' ' | ')') => {
-            run.len() >= 3 && run.iter().all(|s| digit(s.0).is_some()) && before.is_some_and(|c| "栋幢楼元号座-".contains(c))
+            run.len() >= 3
+                && run.iter().all(|s| digit(s.0).is_some())
+                && before.is_some_and(|c| "栋幢楼元号座-".contains(c))
         }
         _ => false,
     }

@@ -162,7 +162,10 @@ impl<'d> GazetteerBuilder<'d> {
         if !row.road.trim().is_empty() {
             fold(&row.number, &mut self.folded);
             let number = read_number(self.folded.chars(), 0).map_or_else(
-                || Label::from_chars(self.folded.chars().iter().copied().filter(|c| c.is_alphanumeric())).unwrap_or_default(),
+                || {
+                    Label::from_chars(self.folded.chars().iter().copied().filter(|c| c.is_alphanumeric()))
+                        .unwrap_or_default()
+                },
                 |n| n.value,
             );
             words.streets.push((name_key(&row.road), number));
@@ -209,7 +212,13 @@ impl<'d> GazetteerBuilder<'d> {
         self.sketch.streets.iter().map(key).collect()
     }
 
-    fn add_compound(&mut self, row: &StandardAddress, division: Option<DivisionId>, words: Words, is_free: bool) {
+    fn add_compound(
+        &mut self,
+        row: &StandardAddress,
+        division: Option<DivisionId>,
+        words: Words,
+        is_free: bool,
+    ) {
         if let Some(&at) = self.below_by_place.get(&row.place) {
             // Levels of one id disagree: the deeper one stands.
             self.below[at as usize].status = row.status;
@@ -224,7 +233,8 @@ impl<'d> GazetteerBuilder<'d> {
         let surface = (is_free && text.is_some()).then(|| self.key.chars.iter().collect::<String>());
         let default = self.divisions.area(&row.city).or(division);
         let aliases: Vec<_> = row.aliases.iter().map(|a| self.alias(a, default)).collect();
-        let own_code = row.division_code.trim().parse::<u64>().ok().filter(|_| row.division_code.trim().len() == 12);
+        let own_code =
+            row.division_code.trim().parse::<u64>().ok().filter(|_| row.division_code.trim().len() == 12);
         let draft = &mut self.compounds[at as usize];
         draft.surfaces += 1;
         draft.status = row.status;
@@ -232,7 +242,9 @@ impl<'d> GazetteerBuilder<'d> {
         draft.lng_lat = draft.lng_lat.or(row.lng_lat);
         draft.division = deeper(self.divisions, draft.division, division);
         draft.texts.extend(text);
-        if let Some(surface) = surface.filter(|t| draft.surface_texts.len() < SURFACES_MAX && !draft.surface_texts.contains(t)) {
+        if let Some(surface) =
+            surface.filter(|t| draft.surface_texts.len() < SURFACES_MAX && !draft.surface_texts.contains(t))
+        {
             draft.surface_texts.push(surface);
         }
         if !words.name.is_empty() {
@@ -255,22 +267,34 @@ impl<'d> GazetteerBuilder<'d> {
     }
 
     /// An alias is a name, or a whole other address.
-    fn alias(&mut self, alias: &str, default: Option<DivisionId>) -> (Option<String>, Vec<(Vec<char>, Label)>) {
+    fn alias(
+        &mut self,
+        alias: &str,
+        default: Option<DivisionId>,
+    ) -> (Option<String>, Vec<(Vec<char>, Label)>) {
         self.read(alias, default);
         let streets: Vec<_> = self.streets_read().into_iter().filter(|s| !s.1.is_empty()).collect();
         let text = self.folded.chars();
         let name = if streets.is_empty() {
-            Some(text[self.sketch.area.end.min(text.len())..].iter().collect::<String>()).filter(|n| !n.is_empty())
+            Some(text[self.sketch.area.end.min(text.len())..].iter().collect::<String>())
+                .filter(|n| !n.is_empty())
         } else {
             self.sketch.compound.map(|(s, e)| text[s..e].iter().collect())
         };
         (name.or_else(|| streets.is_empty().then(|| alias.to_owned())), streets)
     }
 
-    fn add_below(&mut self, row: &StandardAddress, level: Level, division: Option<DivisionId>, words: Words) -> Result<(), Error> {
+    fn add_below(
+        &mut self,
+        row: &StandardAddress,
+        level: Level,
+        division: Option<DivisionId>,
+        words: Words,
+    ) -> Result<(), Error> {
         let own = words.doors[level as usize - Level::Building as usize];
         if own.is_none() && row.parent.is_none() {
-            let problem = "its own number (building, unit or room, by its level) is missing; fill in the column";
+            let problem =
+                "its own number (building, unit or room, by its level) is missing; fill in the column";
             return Err(Error::Refused { place: row.place, problem });
         }
         let default = self.divisions.area(&row.city).or(division);
@@ -300,7 +324,14 @@ impl<'d> GazetteerBuilder<'d> {
             next
         });
         self.below_by_place.insert(row.place, self.below.len() as u32);
-        self.below.push(Below { place: row.place, parent: row.parent.unwrap_or(0), level, status: row.status, hint, doors: words.doors });
+        self.below.push(Below {
+            place: row.place,
+            parent: row.parent.unwrap_or(0),
+            level,
+            status: row.status,
+            hint,
+            doors: words.doors,
+        });
         Ok(())
     }
 
@@ -348,8 +379,12 @@ impl<'d> GazetteerBuilder<'d> {
         for change in std::mem::take(&mut self.changes) {
             let counties = divisions.named(&change.county);
             let current = name_key(&change.name);
-            let former: Vec<(Vec<char>, &String)> =
-                change.former.iter().map(|f| (name_key(f), f)).filter(|f| !f.0.is_empty() && f.0 != current).collect();
+            let former: Vec<(Vec<char>, &String)> = change
+                .former
+                .iter()
+                .map(|f| (name_key(f), f))
+                .filter(|f| !f.0.is_empty() && f.0 != current)
+                .collect();
             let mut used = false;
             for compound in &mut self.compounds {
                 let here = counties.is_empty()

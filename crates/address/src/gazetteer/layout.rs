@@ -28,7 +28,9 @@ pub(super) fn write(
     path: &Path,
 ) -> Result<BuildReport, Error> {
     if compounds.len() + tree.nodes.len() > u32::MAX as usize - 2 {
-        return Err(Error::TooLarge { problem: "more than 4,294,967,293 places do not fit one gazetteer; split it by city" });
+        return Err(Error::TooLarge {
+            problem: "more than 4,294,967,293 places do not fit one gazetteer; split it by city",
+        });
     }
     for c in &mut compounds {
         if c.name.is_empty() {
@@ -208,7 +210,8 @@ fn places(
         let division = own[parent as usize];
         own.push(division);
         let (first, count) = order.children[compounds.len() + i];
-        let label = *labels.entry(n.label.as_str()).or_insert_with(|| string_index(strings, n.label.as_str()));
+        let label =
+            *labels.entry(n.label.as_str()).or_insert_with(|| string_index(strings, n.label.as_str()));
         put(n.place, [parent + 1, label, first, count, division], n.level, n.status, n.implied);
     }
     out
@@ -230,7 +233,12 @@ pub(crate) fn road_hash(road: &[char]) -> u64 {
     KeyHash::new(About::Road).chars(road).finish()
 }
 
-fn compound_records(compounds: &[Compound], order: &Order, strings: &[&str], canonical: &[u32]) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
+fn compound_records(
+    compounds: &[Compound],
+    order: &Order,
+    strings: &[&str],
+    canonical: &[u32],
+) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
     let (mut records, mut names, mut numbers, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &c in &order.compounds {
         let compound = &compounds[c as usize];
@@ -250,7 +258,14 @@ fn compound_records(compounds: &[Compound], order: &Order, strings: &[&str], can
             texts.extend_from_slice(&string_index(strings, text).to_le_bytes());
         }
         let canonical = order.compound_at[canonical[c as usize] as usize];
-        let ends = [name_start, (names.len() / 4) as u32, number_start, (numbers.len() / 16) as u32, text_start, (texts.len() / 4) as u32];
+        let ends = [
+            name_start,
+            (names.len() / 4) as u32,
+            number_start,
+            (numbers.len() / 16) as u32,
+            text_start,
+            (texts.len() / 4) as u32,
+        ];
         let fields = [lng.to_bits(), lat.to_bits(), canonical].into_iter().chain(ends).chain([0]);
         fields.for_each(|f| records.extend_from_slice(&f.to_le_bytes()));
     }
@@ -316,7 +331,9 @@ fn index(compounds: &[Compound], tree: &Tree, order: &Order) -> Vec<u8> {
     all.sort_unstable();
     all.dedup();
     all.iter()
-        .flat_map(|(hash, at, how)| hash.to_le_bytes().into_iter().chain(at.to_le_bytes()).chain(how.to_le_bytes()))
+        .flat_map(|(hash, at, how)| {
+            hash.to_le_bytes().into_iter().chain(at.to_le_bytes()).chain(how.to_le_bytes())
+        })
         .collect()
 }
 
@@ -373,7 +390,12 @@ fn canonical(divisions: &Divisions, compounds: &[Compound], tree: &Tree) -> Vec<
 }
 
 /// Are two compounds of one name and city one compound entered twice?
-fn same_compound(divisions: &Divisions, a: &Compound, b: &Compound, coarse: &impl Fn(&Compound) -> bool) -> bool {
+fn same_compound(
+    divisions: &Divisions,
+    a: &Compound,
+    b: &Compound,
+    coarse: &impl Fn(&Compound) -> bool,
+) -> bool {
     let agree = match (a.division, b.division) {
         (Some(x), Some(y)) => {
             let county = |d| divisions.at_level(d, Level::County);
@@ -404,7 +426,8 @@ fn metres((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> f64 {
 
 fn count(report: &mut BuildReport, compounds: &[Compound], nodes: &[Node]) {
     report.compounds = compounds.len() as u64;
-    report.implied = (compounds.iter().filter(|c| c.implied).count() + nodes.iter().filter(|n| n.implied).count()) as u64;
+    report.implied =
+        (compounds.iter().filter(|c| c.implied).count() + nodes.iter().filter(|n| n.implied).count()) as u64;
     for node in nodes {
         match node.level {
             Level::Building => report.buildings += 1,

@@ -36,9 +36,22 @@ pub struct BuildReport {
 impl BuildReport {
     fn counts(&self) -> [u64; 16] {
         [
-            self.rows, self.compounds, self.buildings, self.units, self.dwellings, self.implied, self.withdrawn, self.duplicates,
-            self.names, self.aliases, self.former_names, self.numbers, self.name_changes, self.name_changes_unused,
-            self.without_division, self.rows_shadowed,
+            self.rows,
+            self.compounds,
+            self.buildings,
+            self.units,
+            self.dwellings,
+            self.implied,
+            self.withdrawn,
+            self.duplicates,
+            self.names,
+            self.aliases,
+            self.former_names,
+            self.numbers,
+            self.name_changes,
+            self.name_changes_unused,
+            self.without_division,
+            self.rows_shadowed,
         ]
     }
 

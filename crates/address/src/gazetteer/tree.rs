@@ -122,7 +122,10 @@ impl Tree {
 /// The id of a place that no standard address is about: a hash of what it lies in and its own label,
 /// with [`PROVISIONAL_BIT`] set and bit 63 clear.
 pub(crate) fn provisional(above: u64, level: Level, label: &str) -> u64 {
-    let hash = KeyHash::new(About::Text).chars(&above.to_string().chars().collect::<Vec<_>>()).part().char(char::from(level as u8));
+    let hash = KeyHash::new(About::Text)
+        .chars(&above.to_string().chars().collect::<Vec<_>>())
+        .part()
+        .char(char::from(level as u8));
     let hash = label.chars().fold(hash.part(), KeyHash::char).finish();
     (hash & (PROVISIONAL_BIT - 1)) | PROVISIONAL_BIT
 }
@@ -162,7 +165,9 @@ impl Homes {
                     at
                 }
             };
-            if let Some(home) = builder.compounds.get_mut(of_hint[i] as usize).filter(|_| needed[i] || home.is_some()) {
+            if let Some(home) =
+                builder.compounds.get_mut(of_hint[i] as usize).filter(|_| needed[i] || home.is_some())
+            {
                 home.add_street(hint.road.chars().collect(), hint.number, via::STANDARD);
             }
         }
@@ -171,9 +176,11 @@ impl Homes {
 }
 
 fn keys(compound: &Compound) -> Vec<(String, String)> {
-    let names = compound.names.iter().filter(|n| n.1 == via::STANDARD).map(|n| (n.0.iter().collect(), String::new()));
+    let names =
+        compound.names.iter().filter(|n| n.1 == via::STANDARD).map(|n| (n.0.iter().collect(), String::new()));
     let unnamed = compound.names.is_empty();
-    let numbers = compound.streets.iter().filter(|_| unnamed).map(|s| (s.0.iter().collect(), s.1.as_str().to_owned()));
+    let numbers =
+        compound.streets.iter().filter(|_| unnamed).map(|s| (s.0.iter().collect(), s.1.as_str().to_owned()));
     names.chain(numbers).collect()
 }
 
@@ -194,7 +201,8 @@ fn best(divisions: &Divisions, compounds: &[Compound], all: &[u32], hint: &Hint)
         let compound = &compounds[c as usize];
         let road: Vec<char> = hint.road.chars().collect();
         let street = compound.streets.iter().any(|s| s.0 == road && s.1 == hint.number);
-        let elsewhere = !hint.road.is_empty() && !hint.number.is_empty() && !compound.streets.is_empty() && !street;
+        let elsewhere =
+            !hint.road.is_empty() && !hint.number.is_empty() && !compound.streets.is_empty() && !street;
         let township = fits(hint.township, compound.division);
         (fits(hint.area, compound.division), street, township, !elsewhere)
     };
@@ -205,7 +213,11 @@ fn best(divisions: &Divisions, compounds: &[Compound], all: &[u32], hint: &Hint)
 
 fn implied(hint: &Hint, division: Option<DivisionId>) -> Compound {
     let place = KeyHash::new(About::Number)
-        .chars(&format!("{:?}{}", hint.area.map(|a| a.0), hint.township.map_or(0, |t| t.0)).chars().collect::<Vec<_>>())
+        .chars(
+            &format!("{:?}{}", hint.area.map(|a| a.0), hint.township.map_or(0, |t| t.0))
+                .chars()
+                .collect::<Vec<_>>(),
+        )
         .part()
         .chars(&hint.name.chars().collect::<Vec<_>>())
         .part()

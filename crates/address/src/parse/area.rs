@@ -36,17 +36,42 @@ pub(crate) struct Area {
 const CONTEXT_MAX: usize = 24;
 /// After these a short name is the beginning of a road, a compound or an office.
 const STREET_HEADS: [&str; 31] = [
-    "路", "街", "巷", "道", "弄", "里", "坊", "桥", "站", "村", "苑", "园", "大", "东路", "西路", "南路", "北路", "中路", "东街", "西街", "南街",
-    "北街", "花", "新村", "小区", "公", "广场", "家", "嘉", "国际", "商",
+    "路", "街", "巷", "道", "弄", "里", "坊", "桥", "站", "村", "苑", "园", "大", "东路", "西路", "南路",
+    "北路", "中路", "东街", "西街", "南街", "北街", "花", "新村", "小区", "公", "广场", "家", "嘉", "国际",
+    "商",
 ];
 const ZONES: [&str; 15] = [
-    "高新技术产业开发区", "高新技术开发区", "经济技术开发区", "经济开发区", "工业园区", "高新区", "经开区", "开发区", "市辖区", "新区", "园区", "市区",
-    "城区", "县城", "周边",
+    "高新技术产业开发区",
+    "高新技术开发区",
+    "经济技术开发区",
+    "经济开发区",
+    "工业园区",
+    "高新区",
+    "经开区",
+    "开发区",
+    "市辖区",
+    "新区",
+    "园区",
+    "市区",
+    "城区",
+    "县城",
+    "周边",
 ];
 const OFFICES: [&str; 4] = ["办事处", "街办", "街道", "办"];
 
 fn starts(text: &[char], word: &str) -> Option<usize> {
     super::begins(text, word).then(|| word.chars().count())
+}
+
+/// Does a township of `id` stand at the beginning of `text`?
+fn followed_within(divisions: &Divisions, text: &[char], id: DivisionId) -> bool {
+    let mut found = false;
+    divisions.lexicon().prefixes(text, |name, _| {
+        let township =
+            |m: &(DivisionId, Naming)| m.1 == Naming::Full && m.0 != id && divisions.within(m.0, id);
+        found |= divisions.meanings(name).iter().any(township);
+    });
+    found
 }
 
 pub(crate) fn is_gap(c: char) -> bool {
@@ -116,11 +141,16 @@ impl Area {
                 (Naming::Full, Level::Township) => agrees || (self.context.is_empty() && meanings.len() <= 3),
                 (Naming::Full, _) => near && !street_follows,
                 (Naming::Short, Level::Township | Level::Community) => {
-                    near && !street_follows && (parted || !(street_like || next.is_some_and(|c| c.is_ascii_alphanumeric())))
+                    near && !street_follows
+                        && (parted || !(street_like || next.is_some_and(|c| c.is_ascii_alphanumeric())))
                 }
                 // 五台山社区 is not in 五台县: without any context only provinces and cities are called short.
                 (Naming::Short | Naming::FormerShort, _) => {
-                    let alone = self.context.is_empty() && naming == Naming::Short && level <= Level::City;
+                    let alone = self.context.is_empty()
+                        && naming == Naming::Short
+                        && (level <= Level::City
+                            || divisions.get(id).name.ends_with('市')
+                            || followed_within(divisions, &text[end..], id));
                     (agrees || alone) && !street_follows
                 }
                 (Naming::FormerVague, _) => near,
@@ -155,10 +185,13 @@ impl Area {
         parted: bool,
         meanings: &[(DivisionId, Naming)],
     ) -> bool {
-        let Some(&(id, naming)) = meanings.iter().min_by_key(|m| (m.1, divisions.get(m.0).level)) else { return false };
+        let Some(&(id, naming)) = meanings.iter().min_by_key(|m| (m.1, divisions.get(m.0).level)) else {
+            return false;
+        };
         let level = divisions.get(id).level;
         let clear = match naming {
-            Naming::Full | Naming::Former => level <= Level::County,
+            // 城区, 郊区: of another city only where nothing else is meant.
+            Naming::Full | Naming::Former => level <= Level::County && end - start > 2,
             // 天宁-望月-: behind a county it is a quarter's name; 南京附近-湖州- is another city.
             Naming::Short => {
                 level <= Level::City && parted && !self.mentions.iter().any(|m| m.level >= Level::County)
@@ -171,12 +204,18 @@ impl Area {
                 let city = divisions.at_level(a, Level::City);
                 city.is_some() && self.context.iter().any(|&c| divisions.at_level(c, Level::City) == city)
             };
-            let township = meanings
-                .iter()
-                .find(|m| m.1 == Naming::Full && divisions.get(m.0).level == Level::Township && same_city(m.0));
+            let township = meanings.iter().find(|m| {
+                m.1 == Naming::Full && divisions.get(m.0).level == Level::Township && same_city(m.0)
+            });
             return match township {
                 Some(&(id, naming)) => {
-                    self.mentions.push(Mention { start, end, level: Level::Township, division: Some(id), naming });
+                    self.mentions.push(Mention {
+                        start,
+                        end,
+                        level: Level::Township,
+                        division: Some(id),
+                        naming,
+                    });
                     self.context.push(id);
                     true
                 }
@@ -219,8 +258,22 @@ impl Area {
         self.context.truncate(CONTEXT_MAX);
     }
 
-    /// A zone, a township or a community by its form only.
+    /// 江东区: a county that is no more, or misspelt. Behind a city or province, or at the very beginning.
+    fn county_by_form(&self, name: &[char]) -> bool {
+        const OTHERS: &str = "小社园校厂院库景片城新市专发山地矿住宅";
+        let others = |c: &char| OTHERS.contains(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
+        let sized = name.len() == 3 || (name.len() == 4 && self.named && name[3] == '县');
+        sized
+            && !name[..name.len() - 1].last().is_some_and(others)
+            && !self.mentions.iter().any(|m| m.level >= Level::County)
+    }
+
+    /// A zone, a county, a township or a community by its form only.
     fn by_form(&mut self, text: &[char], at: usize) -> Option<usize> {
+        if let Some(n) = ["null", "中国"].iter().filter(|_| !self.named).find_map(|w| starts(&text[at..], w))
+        {
+            return (text.len() > at + n).then_some(at + n);
+        }
         if let Some(n) = ZONES.iter().find_map(|z| starts(&text[at..], z)).filter(|_| self.named) {
             return Some(at + n);
         }
@@ -228,26 +281,36 @@ impl Area {
             return None;
         }
         let rest = &text[at..];
-        let reach = rest.iter().take(7).take_while(|c| !is_gap(**c) && !c.is_ascii_digit()).count();
+        let reach = rest.iter().take(8).take_while(|c| !is_gap(**c) && !c.is_ascii_digit()).count();
         let has = |level: Level| self.mentions.iter().any(|m| m.level >= level);
         for n in 2..=reach {
             let (level, more) = match rest[n - 1] {
+                '区' | '县' | '市' if self.county_by_form(&rest[..n]) => (Level::County, 0),
                 '道' if rest[n - 2] == '街' && n >= 4 => (Level::Township, 0),
-                '镇' | '乡' if (3..=5).contains(&n) && !rest.get(n).is_some_and(|c| "路街".contains(*c)) => (Level::Township, 0),
+                '处' if n >= 5 && rest[..n].ends_with(&['办', '事', '处']) => (Level::Township, 0),
+                '镇' | '乡' if (3..=5).contains(&n) && !rest.get(n).is_some_and(|c| "路街".contains(*c)) => {
+                    (Level::Township, 0)
+                }
                 '区' if rest[n - 2] == '社' && n >= 4 => (Level::Community, 0),
                 '委' if rest.get(n) == Some(&'会') && n >= 3 => (Level::Community, 1),
                 '村' if n >= 3
                     && (has(Level::Township) || n == 3)
                     && !rest[..n].ends_with(&['新', '村'])
                     && (super::elements::group(text, at + n).is_some()
-                        || !rest.get(n).is_some_and(|c| c.is_ascii_alphanumeric() || "路街小花苑北南东西".contains(*c))) =>
+                        || !rest.get(n).is_some_and(|c| {
+                            c.is_ascii_alphanumeric() || "路街小花苑北南东西".contains(*c)
+                        })) =>
                 {
                     (Level::Community, 0)
+                }
+                // 青禾街街道, 云栖路办事处
+                '路' | '街' if matches!(rest[n..], ['街', '道', ..] | ['道', ..] | ['办', '事', ..]) => {
+                    continue;
                 }
                 '路' | '街' | '巷' | '号' => return None,
                 _ => continue,
             };
-            if has(level) || (!self.named && level != Level::Township) {
+            if has(level) || (!self.named && level == Level::Community) {
                 return None;
             }
             self.named = true;

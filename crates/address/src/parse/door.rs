@@ -38,7 +38,9 @@ pub(crate) fn doors_at(text: &[char], at: usize, out: &mut Vec<Door>) -> usize {
     let mut end = at;
     while out.len() < DOORS_MAX {
         let mut start = end;
-        while text.get(start).is_some_and(|&c| gap(c)) {
+        while text.get(start).is_some_and(|&c| gap(c))
+            || (text.get(start) == Some(&'第') && text.get(start + 1).is_some_and(char::is_ascii_digit))
+        {
             start += 1;
         }
         match door(text, start, out) {
@@ -92,7 +94,9 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('#') => Some((DoorKind::Building, 1)),
         Some('单') if text.get(at + 1) == Some(&'元') => Some((DoorKind::Unit, 2)),
         Some('门') if matches_word(text, at, "门栋") => Some((DoorKind::Unit, 2)),
-        Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => Some((DoorKind::Unit, 1)),
+        Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => {
+            Some((DoorKind::Unit, 1))
+        }
         Some('梯') => Some((DoorKind::Unit, 1)),
         Some('层') => Some((DoorKind::Floor, 1)),
         Some('楼') => Some((storey_or_building(text, at + 1, &value, before), 1)),
@@ -104,9 +108,16 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
         // a letter alone is a building where a chain follows.
-        Some('-') if named && before.is_empty() && value.as_str().len() == 1 && text.get(at + 1).is_some_and(char::is_ascii_digit) => {
+        Some('-')
+            if named
+                && before.is_empty()
+                && value.as_str().len() == 1
+                && text.get(at + 1).is_some_and(char::is_ascii_digit) =>
+        {
             bare_next(DoorKind::Building)
         }
+        // 4-d-1259
+        Some('-') if named && !before.is_empty() && value.as_str().len() == 1 => bare_next(DoorKind::Bare),
         _ if named => None,
         _ => bare_next(DoorKind::Bare),
     }?;
@@ -128,7 +139,7 @@ fn storey_or_building(text: &[char], after: usize, value: &Label, before: &[Door
     }
     let digits = text[at..].iter().take_while(|c| c.is_ascii_digit()).count();
     let unit_follows = matches_word(text, at + digits, "单元") || matches_word(text, at + digits, "门");
-    let room_elsewhere = digits >= 3 && !super::begins(&text[at..at + digits], value.as_str());
+    let room_elsewhere = (3..=4).contains(&digits) && !super::begins(&text[at..at + digits], value.as_str());
     if unit_follows || room_elsewhere { DoorKind::Building } else { DoorKind::Floor }
 }
 
@@ -137,7 +148,8 @@ fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     let c = *text.get(at)?;
     if "东西南北中甲乙丙丁".contains(c) {
         let next = text.get(at + 1).copied();
-        let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号')) && !matches_word(text, at + 1, "单位");
+        let counted =
+            matches!(next, Some('单' | '幢' | '栋' | '座' | '号')) && !matches_word(text, at + 1, "单位");
         if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
             return Some((Label::from_chars([c])?, at + 1, true));
         }
@@ -153,7 +165,8 @@ fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
         return None;
     }
     let mut end = at + letters + digits;
-    let zeros = text[at + letters..end].iter().take_while(|&&c| c == '0').count().min(digits.saturating_sub(1));
+    let zeros =
+        text[at + letters..end].iter().take_while(|&&c| c == '0').count().min(digits.saturating_sub(1));
     let mut label = Label::EMPTY;
     text[at..at + letters].iter().for_each(|&c| {
         label.push(c);
@@ -164,9 +177,18 @@ fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     if digits > 0 {
         let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || "甲乙丙丁".contains(*c));
         let storey = tail == Some('f') && letters == 0;
-        if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase)) {
+        if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase))
+        {
             label.push(c);
             end += 1;
+            // 15b03
+            let more = text[end..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
+            if c.is_ascii() && more <= 4 {
+                text[end..end + more].iter().for_each(|&c| {
+                    label.push(c);
+                });
+                end += more;
+            }
         }
     }
     Some((label, end, digits == 0))
@@ -234,7 +256,14 @@ mod tests {
 
     #[test]
     fn columns_are_normalised_as_texts_are() {
-        for (text, want) in [("25幢", "25"), ("二单元", "2"), ("0402室", "402"), ("A座", "a"), ("储藏室", "储藏室"), ("甲1幢", "1甲")] {
+        for (text, want) in [
+            ("25幢", "25"),
+            ("二单元", "2"),
+            ("0402室", "402"),
+            ("A座", "a"),
+            ("储藏室", "储藏室"),
+            ("甲1幢", "1甲"),
+        ] {
             assert_eq!(column_value(text).map(|l| l.as_str().to_owned()).as_deref(), Some(want), "{text}");
         }
         assert_eq!(column_value(" "), None);

@@ -54,8 +54,13 @@ pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Par
     fold(text, &mut folded);
     let mut sketch = Sketch::default();
     sketch.read(divisions, folded.chars(), area.as_slice());
-    Writer { text, original: text.chars().collect(), folded: &folded, taken: vec![false; folded.chars().len()] }
-        .write(divisions, &sketch)
+    Writer {
+        text,
+        original: text.chars().collect(),
+        folded: &folded,
+        taken: vec![false; folded.chars().len()],
+    }
+    .write(divisions, &sketch)
 }
 
 /// The positions of the elements in folded text. Reused between texts.
@@ -103,7 +108,10 @@ impl Sketch {
             end -= 1;
         }
         let name = &text[start..end.max(start)];
-        let relative = ["路口", "对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北", "米", "北侧", "南侧", "东侧", "西侧"];
+        let relative = [
+            "路口", "对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北",
+            "米", "北侧", "南侧", "东侧", "西侧",
+        ];
         let is_relative = relative.iter().any(|r| contains(name, r));
         (name.len() >= 2 && !is_relative).then_some((start, end))
     }
@@ -125,6 +133,23 @@ pub(super) fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
     (digits > 0 && matches!(text.get(end), Some('组' | '队' | '社'))).then_some((from, end + 1))
 }
 
+fn is_village(name: &[char]) -> bool {
+    name.len() >= 3
+        && (name.ends_with(&['村']) || name.ends_with(&['社', '区']))
+        && !name.ends_with(&['新', '村'])
+}
+
+/// The length of a name without the phase or part at its end: 颐和花园二期, 威高花园a区.
+fn without_phase(name: &[char]) -> usize {
+    let Some(('期' | '区', head)) = name.split_last().map(|(last, head)| (*last, head)) else {
+        return name.len();
+    };
+    let part =
+        |c: &char| c.is_ascii_alphanumeric() || "东西南北中".contains(*c) || crate::fold::is_numeral(*c);
+    let length = head.len() - head.iter().rev().take_while(|c| part(c)).count();
+    if length >= 2 && length < head.len() { length } else { name.len() }
+}
+
 struct Writer<'a> {
     text: &'a str,
     original: Vec<char>,
@@ -139,9 +164,32 @@ impl Writer<'_> {
         out.group = sketch.group.map(|(s, e)| self.element(s, e, None));
         if let Some(street) = sketch.street() {
             out.road = Some(self.element(street.start, street.end, None));
-            out.number = street.number.map(|n| self.element(n.start, n.end, Some(n.value)));
+            out.number = street.number.map(|n| match n.lane_end {
+                // 145弄55号: the lane is the number, the house in it the building.
+                Some(lane) => {
+                    let text = self.folded.chars();
+                    out.building = Some(self.element(
+                        lane,
+                        n.end,
+                        Label::from_chars(text[lane..n.end].iter().copied().filter(|&c| c != '号')),
+                    ));
+                    self.element(n.start, lane, Label::from_chars(text[n.start..lane].iter().copied()))
+                }
+                None => self.element(n.start, n.end, Some(n.value)),
+            });
         }
-        out.compound = sketch.compound.map(|(s, e)| self.element(s, e, None));
+        if let Some((start, end)) = sketch.compound {
+            let text = self.folded.chars();
+            let is_village = out.road.is_none() && out.township.is_some() && is_village(&text[start..end]);
+            if is_village && out.community.is_none() {
+                let span = Some(self.take(start, end));
+                out.community =
+                    Some(AreaElement { name: text[start..end].iter().collect(), code: None, span });
+            } else {
+                let end = start + without_phase(&text[start..end]);
+                out.compound = Some(self.element(start, end, None));
+            }
+        }
         let roles = roles(&sketch.doors);
         for (door, role) in sketch.doors.iter().zip(roles) {
             let slot = match role {
@@ -149,7 +197,11 @@ impl Writer<'_> {
                 Role::Unit => &mut out.unit,
                 Role::Floor => &mut out.floor,
                 Role::Room => &mut out.room,
-                Role::Number if out.number.is_none() && out.road.is_some() => &mut out.number,
+                Role::Number if out.number.is_none() && out.road.is_some() && out.compound.is_none() => {
+                    &mut out.number
+                }
+                // 商贸城2975号 is a shop, 望月园7号 a house.
+                Role::Number if door.value.as_str().len() >= 4 => &mut out.room,
                 Role::Number => &mut out.building,
             };
             if slot.is_none() {
@@ -179,10 +231,20 @@ impl Writer<'_> {
             // Nothing of the text: the feed's default alone is no element.
             let known = implied.or(mention.and_then(|m| m.division)).filter(|_| area.named);
             let span = mention.map(|m| self.take(m.start, m.end));
-            let written = || span.map(|[s, e]| self.original[s as usize..e as usize].iter().collect::<String>());
+            let written =
+                || span.map(|[s, e]| self.original[s as usize..e as usize].iter().collect::<String>());
             let element = match known {
-                Some(id) if !matches!(divisions.get(id).name.as_str(), "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划") => {
-                    Some(AreaElement { name: divisions.shown_name(id).to_owned(), code: Some(code(divisions, id)), span })
+                Some(id)
+                    if !matches!(
+                        divisions.get(id).name.as_str(),
+                        "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划"
+                    ) =>
+                {
+                    Some(AreaElement {
+                        name: divisions.shown_name(id).to_owned(),
+                        code: Some(code(divisions, id)),
+                        span,
+                    })
                 }
                 _ => written().map(|name| AreaElement { name, code: None, span }),
             };
@@ -248,19 +310,28 @@ pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
         let open = doors[i + 1..].iter().filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao)).count();
         let later = doors.len() - i - 1;
         let has = |r: Role| out[..i].contains(&r);
-        let role = match door.kind {
-            DoorKind::Building => Role::Building,
-            DoorKind::Unit => Role::Unit,
-            DoorKind::Floor => Role::Floor,
-            DoorKind::Room => Role::Room,
-            DoorKind::Hao | DoorKind::Bare if has(Role::Building) || has(Role::Unit) || has(Role::Floor) => {
-                if !has(Role::Unit) && open > 0 { Role::Unit } else { Role::Room }
-            }
-            DoorKind::Hao => if later > 0 { Role::Building } else { Role::Number },
-            DoorKind::Bare if later > 0 => Role::Building,
-            DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
-            DoorKind::Bare => Role::Building,
-        };
+        let role =
+            match door.kind {
+                DoorKind::Building => Role::Building,
+                DoorKind::Unit => Role::Unit,
+                DoorKind::Floor => Role::Floor,
+                DoorKind::Room => Role::Room,
+                DoorKind::Hao | DoorKind::Bare
+                    if has(Role::Building) || has(Role::Unit) || has(Role::Floor) =>
+                {
+                    if !has(Role::Unit) && open > 0 { Role::Unit } else { Role::Room }
+                }
+                DoorKind::Hao => {
+                    if later > 0 {
+                        Role::Building
+                    } else {
+                        Role::Number
+                    }
+                }
+                DoorKind::Bare if later > 0 => Role::Building,
+                DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
+                DoorKind::Bare => Role::Building,
+            };
         out[i] = role;
     }
     out
@@ -284,8 +355,18 @@ mod tests {
         let area = |a: &Option<AreaElement>| a.as_ref().map_or("-".to_owned(), |a| a.name.clone());
         let other = |e: &Option<Element>| e.as_ref().map_or("-".to_owned(), |e| e.value.clone());
         [
-            area(&p.province), area(&p.city), area(&p.county), area(&p.township), area(&p.community), other(&p.road),
-            other(&p.number), other(&p.compound), other(&p.building), other(&p.unit), other(&p.room), p.residue.clone(),
+            area(&p.province),
+            area(&p.city),
+            area(&p.county),
+            area(&p.township),
+            area(&p.community),
+            other(&p.road),
+            other(&p.number),
+            other(&p.compound),
+            other(&p.building),
+            other(&p.unit),
+            other(&p.room),
+            p.residue.clone(),
         ]
         .join("|")
     }

@@ -18,6 +18,8 @@ pub(crate) struct Number {
     pub start: usize,
     pub end: usize,
     pub value: Label,
+    /// 145弄55号: where the lane's own number ends.
+    pub lane_end: Option<usize>,
 }
 
 const STREETS_MAX: usize = 16;
@@ -62,7 +64,9 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
 
 fn without_lead(text: &[char], start: usize, end: usize) -> usize {
     let lead = match text[start..end] {
-        ['位', '于', ..] | ['靠', '近', ..] | ['毗', '邻', ..] | ['东' | '西' | '南' | '北', '临', ..] => 2,
+        ['位', '于', ..] | ['靠', '近', ..] | ['毗', '邻', ..] | ['东' | '西' | '南' | '北', '临', ..] => {
+            2
+        }
         ['近' | '临' | '与' | '和' | '及' | '在', ..] => 1,
         _ => 0,
     };
@@ -122,10 +126,10 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
         let mut with = value;
         if let Some(e) = digits(text, end, &mut with) {
             if text.get(e) == Some(&'号') && !matches!(text.get(e + 1), Some('楼')) {
-                return Some(Number { start: at, end: e + 1, value: with });
+                return Some(Number { start: at, end: e + 1, value: with, lane_end: Some(end) });
             }
         }
-        return Some(Number { start: at, end, value });
+        return Some(Number { start: at, end, value, lane_end: None });
     }
     let mut sealed = false;
     for _ in 0..3 {
@@ -133,11 +137,17 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
             value.push(c);
             end += 1;
         }
-        if !sealed && text.get(end) == Some(&'号') && !matches!(text.get(end + 1), Some('楼' | '栋' | '幢' | '线')) {
+        if !sealed
+            && text.get(end) == Some(&'号')
+            && !matches!(text.get(end + 1), Some('楼' | '栋' | '幢' | '线'))
+        {
             sealed = true;
             end += 1;
             // 12号甲, but not 12号丁家庄 and not 12号甲单元
-            if let Some(&c) = text.get(end).filter(|c| is_stem(**c) && text.get(end + 1).is_none_or(|n| super::area::is_gap(*n))) {
+            if let Some(&c) = text
+                .get(end)
+                .filter(|c| is_stem(**c) && text.get(end + 1).is_none_or(|n| super::area::is_gap(*n)))
+            {
                 value.push(c);
                 end += 1;
             }
@@ -163,12 +173,14 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
     }
     if !sealed {
         let next = text.get(end).copied();
-        let counts = next.is_some_and(|c| "幢栋座单室层楼期区村组梯米年路街弄号元户房队".contains(c) || c.is_ascii_alphanumeric());
+        let counts = next.is_some_and(|c| {
+            "幢栋座单室层楼期区村组梯米年路街弄号元户房队".contains(c) || c.is_ascii_alphanumeric()
+        });
         if counts || next == Some('-') && stem.is_some() {
             return None;
         }
     }
-    Some(Number { start: at, end, value })
+    Some(Number { start: at, end, value, lane_end: None })
 }
 
 /// Up to six digits without leading zeros.
@@ -217,7 +229,10 @@ mod tests {
     fn what_counts_buildings_is_not_a_number_of_the_road() {
         assert_eq!(read("上海路12号楼")[0].1, None);
         assert_eq!(read("上海路25幢")[0].1, None);
-        assert_eq!(read("华侨路街道25号"), [("华侨路".to_owned(), None), ("街道".to_owned(), Some("25".to_owned()))]);
+        assert_eq!(
+            read("华侨路街道25号"),
+            [("华侨路".to_owned(), None), ("街道".to_owned(), Some("25".to_owned()))]
+        );
     }
 
     #[test]

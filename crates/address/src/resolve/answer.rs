@@ -89,17 +89,31 @@ impl Reason {
         let (chinese, english) = match self {
             Reason::Exact => ("与标准地址一致", "as in the standard address"),
             Reason::Alias => ("按标准地址登记的别名命中", "by an alias that the standard addresses list"),
-            Reason::Renamed => ("按曾用名（区划、道路或小区）命中", "by a former name of the division, road or compound"),
-            Reason::CompoundOnly => ("仅凭小区名称命中，街路门牌缺失或未能印证", "by the compound's name alone"),
+            Reason::Renamed => {
+                ("按曾用名（区划、道路或小区）命中", "by a former name of the division, road or compound")
+            }
+            Reason::CompoundOnly => {
+                ("仅凭小区名称命中，街路门牌缺失或未能印证", "by the compound's name alone")
+            }
             Reason::NumberOnly => ("仅凭街路门牌命中", "by road and number alone"),
-            Reason::LevelLeftOut => ("原文缺少一级（多为单元），但只有一处相符", "a level was left out, only one place fits"),
-            Reason::Coarser => ("原文比标准地址更细，答到上一级", "the text goes deeper than the standard addresses"),
+            Reason::LevelLeftOut => {
+                ("原文缺少一级（多为单元），但只有一处相符", "a level was left out, only one place fits")
+            }
+            Reason::Coarser => {
+                ("原文比标准地址更细，答到上一级", "the text goes deeper than the standard addresses")
+            }
             Reason::Typo => ("名称有一字之差，其余相符", "one character differs, the rest agrees"),
-            Reason::Ambiguous => ("多处同样相符，不作猜测，见候选", "several places fit equally, see the candidates"),
-            Reason::NoSuchBuilding => ("小区存在，但标准地址中没有这一楼栋", "the compound is known, the building is not"),
+            Reason::Ambiguous => {
+                ("多处同样相符，不作猜测，见候选", "several places fit equally, see the candidates")
+            }
+            Reason::NoSuchBuilding => {
+                ("小区存在，但标准地址中没有这一楼栋", "the compound is known, the building is not")
+            }
             Reason::NotFound => ("没有找到相符的标准地址", "no standard address is named clearly enough"),
             Reason::OtherProvince => ("外省地址", "an address of another province"),
-            Reason::OutsideArea => ("本省内，但不在本地名库覆盖范围", "in the province, outside the gazetteer's area"),
+            Reason::OutsideArea => {
+                ("本省内，但不在本地名库覆盖范围", "in the province, outside the gazetteer's area")
+            }
             Reason::Empty => ("地址为空", "there is no text"),
         };
         if language == Language::Chinese { chinese } else { english }

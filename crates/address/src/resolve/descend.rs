@@ -12,13 +12,24 @@ use crate::parse::{Label, Role, roles};
 pub(crate) enum Descent {
     /// The text has no door: the compound itself.
     Here,
-    Found { place: PlaceIndex, left_out: bool },
+    Found {
+        place: PlaceIndex,
+        left_out: bool,
+    },
     /// The building is known, the room is not.
-    Provisional { building: PlaceIndex, id: u64 },
+    Provisional {
+        building: PlaceIndex,
+        id: u64,
+    },
     /// The standard addresses of this compound end here, the text goes on.
-    Deeper { place: PlaceIndex },
+    Deeper {
+        place: PlaceIndex,
+    },
     /// Several places fit.
-    Several { within: PlaceIndex, places: Vec<PlaceIndex> },
+    Several {
+        within: PlaceIndex,
+        places: Vec<PlaceIndex>,
+    },
     NoSuchBuilding,
 }
 
@@ -167,18 +178,28 @@ fn without_building(
     if buildings.len() == 1 { Ok(buildings.start) } else { Err(Descent::NoSuchBuilding) }
 }
 
-fn in_building(g: &Gazetteer, building: PlaceIndex, unit: Option<Label>, room: Label, given: bool) -> Descent {
+fn in_building(
+    g: &Gazetteer,
+    building: PlaceIndex,
+    unit: Option<Label>,
+    room: Label,
+    given: bool,
+) -> Descent {
     let room_label = g.label(room.as_str());
     let units = g.children_at(building, Level::Unit);
     let dwelling = |parent| room_label.and_then(|l| g.child(parent, Level::Dwelling, l));
     let missing = || Descent::Provisional { building, id: room_id(g, building, unit, room) };
     match unit {
         Some(u) => match g.label(u.as_str()).and_then(|l| g.child(building, Level::Unit, l)) {
-            Some(unit) => dwelling(unit).map_or_else(missing, |place| Descent::Found { place, left_out: !given }),
+            Some(unit) => {
+                dwelling(unit).map_or_else(missing, |place| Descent::Found { place, left_out: !given })
+            }
             None => {
                 // Rooms may be entered as 2-402, or directly where the building has no units.
                 let joined = Label::from_chars(u.as_str().chars().chain(['-']).chain(room.as_str().chars()));
-                let joined = joined.and_then(|l| g.label(l.as_str())).and_then(|l| g.child(building, Level::Dwelling, l));
+                let joined = joined
+                    .and_then(|l| g.label(l.as_str()))
+                    .and_then(|l| g.child(building, Level::Dwelling, l));
                 let direct = || dwelling(building).filter(|_| units.is_empty());
                 match joined.or_else(direct) {
                     Some(place) => Descent::Found { place, left_out: true },

@@ -9,7 +9,9 @@ impl Resolver {
     pub fn explain(&self, query: &Query<'_>, language: Language) -> String {
         let mut s = Scratch::default();
         let answer = self.resolve(query, &mut s);
-        let say = |chinese: &'static str, english: &'static str| if language == Language::Chinese { chinese } else { english };
+        let say = |chinese: &'static str, english: &'static str| {
+            if language == Language::Chinese { chinese } else { english }
+        };
         let mut out = String::new();
         let text = s.folded.chars();
         let slice = |start: usize, end: usize| text[start..end].iter().collect::<String>();
@@ -20,7 +22,13 @@ impl Resolver {
             let meaning = m.division.map_or(String::from("?"), |d| {
                 format!("{} {}", self.divisions.shown_name(d), crate::parse::code(self.divisions, d))
             });
-            let _ = writeln!(out, "{}: {} → {meaning} ({:?})", say("区划", "division"), slice(m.start, m.end), m.naming);
+            let _ = writeln!(
+                out,
+                "{}: {} → {meaning} ({:?})",
+                say("区划", "division"),
+                slice(m.start, m.end),
+                m.naming
+            );
         }
         for t in &s.sketch.streets {
             let number = t.number.map_or(String::new(), |n| format!(" № {}", n.value));
@@ -30,7 +38,14 @@ impl Resolver {
             let _ = writeln!(out, "{}: {}", say("库中名称", "known name"), slice(p.start, p.end));
         }
         for d in &s.doors {
-            let _ = writeln!(out, "{}: {} → {:?} {}", say("门户", "door"), slice(d.start, d.end), d.kind, d.value);
+            let _ = writeln!(
+                out,
+                "{}: {} → {:?} {}",
+                say("门户", "door"),
+                slice(d.start, d.end),
+                d.kind,
+                d.value
+            );
         }
         for e in s.evidence.iter().take(8) {
             let _ = writeln!(
@@ -47,7 +62,8 @@ impl Resolver {
                 e.area
             );
         }
-        let place = answer.place.or(answer.within).and_then(|id| self.gazetteer.index_of(id)).map(|i| self.path(i));
+        let place =
+            answer.place.or(answer.within).and_then(|id| self.gazetteer.index_of(id)).map(|i| self.path(i));
         let _ = writeln!(
             out,
             "{}: {} — {} ({}), {} {:.2}{}",
@@ -70,7 +86,8 @@ impl Resolver {
         let division = self.gazetteer.division_code(index).and_then(|code| self.divisions.covering(code));
         let division = division.map_or("", |d| self.divisions.shown_name(d));
         let line = self.gazetteer.line(index);
-        let names: Vec<&str> = line.iter().map(|&i| self.gazetteer.string(self.gazetteer.record(i).label)).collect();
+        let names: Vec<&str> =
+            line.iter().map(|&i| self.gazetteer.string(self.gazetteer.record(i).label)).collect();
         format!("{division} {}", names.join(" / ")).trim().to_owned()
     }
 }

@@ -78,8 +78,8 @@ pub(crate) struct Spot {
 
 const EVIDENCE_MAX: usize = 96;
 const NEARBY: [&str; 22] = [
-    "对面", "旁", "附近", "隔壁", "北侧", "南侧", "东侧", "西侧", "以东", "以西", "以南", "以北", "东北", "西北", "东南", "西南", "斜对", "后面", "前面",
-    "向东", "向西", "交",
+    "对面", "旁", "附近", "隔壁", "北侧", "南侧", "东侧", "西侧", "以东", "以西", "以南", "以北", "东北",
+    "西北", "东南", "西南", "斜对", "后面", "前面", "向东", "向西", "交",
 ];
 
 impl Resolver {
@@ -107,7 +107,9 @@ impl Resolver {
     fn by_other_name(&self, s: &mut Scratch) {
         let text = s.folded.chars();
         let behind = s.sketch.street().and_then(|t| t.number).map(|n| n.end);
-        let Some((start, end)) = s.sketch.compound.filter(|c| behind.is_some_and(|b| c.0 >= b)) else { return };
+        let Some((start, end)) = s.sketch.compound.filter(|c| behind.is_some_and(|b| c.0 >= b)) else {
+            return;
+        };
         if !is_residence(&text[start..end]) {
             return;
         }
@@ -116,7 +118,9 @@ impl Resolver {
         self.by_slipped_name(s, &key.chars, end);
         for e in &mut s.evidence {
             let own = self.gazetteer.string(self.gazetteer.record(e.compound).label);
-            e.other_name = e.name == NameEvidence::None && e.street >= StreetEvidence::Number && likeness(&key.chars, own) < 0.5;
+            e.other_name = e.name == NameEvidence::None
+                && e.street >= StreetEvidence::Number
+                && likeness(&key.chars, own) < 0.5;
         }
         s.road_key = key;
     }
@@ -154,7 +158,11 @@ impl Resolver {
         let near = s.folded.chars().iter().position(|&c| c == '近').filter(|&at| at > s.sketch.area.end + 2);
         let end = near.map_or(s.key.chars.len(), |at| s.key.at_folded(at)).max(start);
         for e in &mut s.evidence {
-            e.likeness = self.gazetteer.texts(e.compound).map(|t| likeness(&s.key.chars[start..end], t)).fold(0.0, f32::max);
+            e.likeness = self
+                .gazetteer
+                .texts(e.compound)
+                .map(|t| likeness(&s.key.chars[start..end], t))
+                .fold(0.0, f32::max);
         }
     }
 
@@ -177,7 +185,13 @@ impl Resolver {
                 let start = key.from[at] as usize;
                 let end = key.from[at + length - 1] as usize + 1;
                 // The numerals of one run all come from its first character.
-                let end = key.from.get(at + length).map_or(end, |&next| if next as usize == end { end } else { end.max(run_end(&s.folded.chars()[..next as usize], end)) });
+                let end = key.from.get(at + length).map_or(end, |&next| {
+                    if next as usize == end {
+                        end
+                    } else {
+                        end.max(run_end(&s.folded.chars()[..next as usize], end))
+                    }
+                });
                 s.spots.push(Spot { name, start, end, length });
             }
         }
@@ -241,7 +255,8 @@ impl Resolver {
             let strength = strength(s, spot);
             let numbered = numbered(s, spot);
             // A compound that is called 青禾营12号 has that address, as others may have.
-            let is_number = matches!(s.folded.chars()[..spot.end], [.., digit, '号'] if digit.is_ascii_digit());
+            let is_number =
+                matches!(s.folded.chars()[..spot.end], [.., digit, '号'] if digit.is_ascii_digit());
             for (compound, how) in self.gazetteer.meanings(spot.name).filter(|m| m.1 != via::ROAD) {
                 // 望月营12号, where 望月营 has no buildings: a number of the lane, not a house of the compound.
                 let lane = numbered && self.gazetteer.children(compound).is_empty();
@@ -269,7 +284,8 @@ impl Resolver {
         let mut road = std::mem::take(&mut s.road_key);
         for street in &streets {
             road.set(&s.folded.chars()[street.start..street.end]);
-            let spotted = s.spots.iter().filter(|p| p.end == street.end && p.start > street.start).copied().next();
+            let spotted =
+                s.spots.iter().filter(|p| p.end == street.end && p.start > street.start).copied().next();
             self.by_road(s, &road.chars, street.number.map(|n| (n.value, n.end)));
             // 恒大绿洲人民路12号: the road that the gazetteer knows is the end of what was read as one.
             if let Some(spot) = spotted {
@@ -317,7 +333,11 @@ impl Resolver {
         let start = s.key.at_folded(s.sketch.area.end);
         let text = &s.key.chars[start.min(s.key.chars.len())..];
         // A road, with or without its quarter, is nobody's address.
-        let bare_road = s.sketch.streets.iter().any(|t| t.is_road && t.number.is_none() && t.end == s.folded.chars().len());
+        let bare_road = s
+            .sketch
+            .streets
+            .iter()
+            .any(|t| t.is_road && t.number.is_none() && t.end == s.folded.chars().len());
         if text.len() < 4 || bare_road {
             return;
         }
@@ -378,11 +398,14 @@ impl Resolver {
             });
         };
         for blank in blanks(key, 3) {
-            for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::BlankedName).blanked(key, blank).finish()) {
+            for (compound, how) in
+                self.gazetteer.indexed(KeyHash::new(About::BlankedName).blanked(key, blank).finish())
+            {
                 found(s, compound, how);
             }
         }
-        for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::ShortenedName).chars(key).finish()) {
+        for (compound, how) in self.gazetteer.indexed(KeyHash::new(About::ShortenedName).chars(key).finish())
+        {
             found(s, compound, how);
         }
         let mut other = std::mem::take(&mut s.slipped);
@@ -391,14 +414,20 @@ impl Resolver {
             other.clear();
             other.extend(key.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, &c)| c));
             if let Some(name) = lexicon.exact(&other) {
-                self.gazetteer.meanings(name).filter(|m| m.1 != via::ROAD).for_each(|(c, how)| found(s, c, how));
+                self.gazetteer
+                    .meanings(name)
+                    .filter(|m| m.1 != via::ROAD)
+                    .for_each(|(c, how)| found(s, c, how));
             }
             if at + 1 < key.len() && may_be_mistyped(key[at + 1]) && key[at] != key[at + 1] {
                 other.clear();
                 other.extend_from_slice(key);
                 other.swap(at, at + 1);
                 if let Some(name) = lexicon.exact(&other) {
-                    self.gazetteer.meanings(name).filter(|m| m.1 != via::ROAD).for_each(|(c, how)| found(s, c, how));
+                    self.gazetteer
+                        .meanings(name)
+                        .filter(|m| m.1 != via::ROAD)
+                        .for_each(|(c, how)| found(s, c, how));
                 }
             }
         }
@@ -412,7 +441,8 @@ impl Resolver {
         }
         // A compound's name given apart from the address decides which compound it is. Names of shops do not.
         let given = s.name_key.chars.len() >= 2 && !is_business(s.name_folded.chars());
-        let known = s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
+        let known =
+            s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
         for e in &mut s.evidence {
             if given && e.name != NameEvidence::Given {
                 e.other_name |= known || e.name != NameEvidence::Typo;
@@ -493,7 +523,9 @@ impl Scratch {
 
 /// A name that ends or begins with a digit must not be part of a longer number, nor be cut out of a longer road.
 fn bounded(text: &[char], start: usize, end: usize) -> bool {
-    let joined = |a: char, b: char| (a.is_ascii_digit() && b.is_ascii_digit()) || (a.is_ascii_lowercase() && b.is_ascii_lowercase());
+    let joined = |a: char, b: char| {
+        (a.is_ascii_digit() && b.is_ascii_digit()) || (a.is_ascii_lowercase() && b.is_ascii_lowercase())
+    };
     let before = start == 0 || !joined(text[start - 1], text[start]);
     let after = end == text.len() || !joined(text[end - 1], text[end]);
     let street = match (text.get(end), text.get(end + 1)) {
@@ -509,9 +541,7 @@ fn bounded(text: &[char], start: usize, end: usize) -> bool {
 fn unbroken(folded: &[char], key: &NameKey, start: usize, end: usize) -> bool {
     let (first, last) = (key.from[start] as usize, key.from[end - 1] as usize);
     last - first < end - start
-        || !folded[first..last]
-            .windows(2)
-            .any(|w| w[1] == ' ' || (w[1] == '-' && !w[0].is_ascii_digit()))
+        || !folded[first..last].windows(2).any(|w| w[1] == ' ' || (w[1] == '-' && !w[0].is_ascii_digit()))
 }
 
 /// Where a run of Chinese numerals that began before `end` ends.
@@ -521,7 +551,10 @@ fn run_end(text: &[char], end: usize) -> usize {
 
 /// Does a number with 号 follow the name, and nothing more of a door?
 fn numbered(s: &Scratch, spot: &Spot) -> bool {
-    s.sketch.streets.iter().any(|t| t.end == spot.end && t.number.is_some_and(|n| n.end == s.folded.chars().len()))
+    s.sketch
+        .streets
+        .iter()
+        .any(|t| t.end == spot.end && t.number.is_some_and(|n| n.end == s.folded.chars().len()))
 }
 
 /// Is the name at `spot` the address, or only near it?
@@ -537,15 +570,25 @@ fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
         return NameEvidence::Mentioned;
     }
     // Before a street that has its own number it is a quarter, unless a door follows it.
-    let street_after = s.sketch.streets.iter().any(|t| (t.is_road || t.number.is_some()) && t.start >= spot.end);
+    let street_after =
+        s.sketch.streets.iter().any(|t| (t.is_road || t.number.is_some()) && t.start >= spot.end);
     let door_follows = rest.first().is_some_and(char::is_ascii_digit);
     if street_after && !door_follows || spot.length < 3 && !door_follows && !rest.is_empty() {
         return NameEvidence::Mentioned;
     }
     // 国泰新村南院25幢: the name goes on, so it is another one, or this one with a slip.
     let goes_on = rest.iter().take_while(|c| !c.is_ascii_alphanumeric() && !is_gap(**c)).count();
-    let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区", "东门", "南门", "西门", "北门"].iter().any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
-    let door_word = matches!(rest, ['东' | '西' | '南' | '北' | '中' | '甲' | '乙' | '丙' | '丁', '单' | '楼' | '幢' | '栋' | '座' | '门', ..]);
+    let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区", "东门", "南门", "西门", "北门"]
+        .iter()
+        .any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
+    let door_word = matches!(
+        rest,
+        [
+            '东' | '西' | '南' | '北' | '中' | '甲' | '乙' | '丙' | '丁',
+            '单' | '楼' | '幢' | '栋' | '座' | '门',
+            ..
+        ]
+    );
     if goes_on > 0 && !filler && !door_word {
         return NameEvidence::Typo;
     }
@@ -572,17 +615,36 @@ fn likeness(text: &[char], other: &str) -> f32 {
 /// Does a name say by its ending that people live there?
 fn is_residence(name: &[char]) -> bool {
     const ENDS: [&str; 18] = [
-        "新村", "小区", "花园", "花苑", "家园", "公寓", "苑", "园", "村", "里", "坊", "庭", "府", "邸", "城", "湾", "居", "寓",
+        "新村", "小区", "花园", "花苑", "家园", "公寓", "苑", "园", "村", "里", "坊", "庭", "府", "邸", "城",
+        "湾", "居", "寓",
     ];
-    let ends = |w: &&str| name.len() > w.chars().count() && name[name.len() - w.chars().count()..].iter().copied().eq(w.chars());
+    let ends = |w: &&str| {
+        name.len() > w.chars().count() && name[name.len() - w.chars().count()..].iter().copied().eq(w.chars())
+    };
     ENDS.iter().any(|w| ends(&w)) && !is_business(name)
 }
 
 /// A shop, a company, an office: its name says nothing about the compound that it is in.
 fn is_business(name: &[char]) -> bool {
-    ["公司", "店", "超市", "中心", "银行", "学校", "幼儿园", "医院", "协会", "基金会", "服务", "工作室", "餐", "馆", "厂"]
-        .iter()
-        .any(|w| contains(name, w))
+    [
+        "公司",
+        "店",
+        "超市",
+        "中心",
+        "银行",
+        "学校",
+        "幼儿园",
+        "医院",
+        "协会",
+        "基金会",
+        "服务",
+        "工作室",
+        "餐",
+        "馆",
+        "厂",
+    ]
+    .iter()
+    .any(|w| contains(name, w))
 }
 
 fn score(e: &Evidence) -> f32 {
