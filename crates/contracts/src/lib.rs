@@ -13,7 +13,7 @@
 //! In reading order: [`contract`] what is agreed; [`load`] and `read` from YAML, `odcs` against the standard's own
 //! schema, [`problem`] what is wrong; [`privacy`] names that look personal; [`door`] and [`pseudonym`] at the
 //! connector; `row` bytes to cells, `convert`, [`text`], [`number`] and [`date`] cells to values, [`decode`] values
-//! to what a record says; [`sample`] a feed's unit test; [`diff`] what changes between two versions.
+//! to what a record says; [`sample`] a feed's unit test; [`diff()`] what changes between two versions.
 
 pub mod contract;
 pub mod date;
