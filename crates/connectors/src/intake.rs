@@ -9,8 +9,7 @@ use std::{
 
 use prost::Message as _;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use yibiao_contracts::{Contract, Door};
 use yibiao_records::{FeedId, Provenance};
 use yibiao_topics::{Client, Cursors, Outgoing, Producer, message::header};
@@ -23,6 +22,8 @@ const RUN: u64 = 256;
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// What a record may need beside its value: key, header row, provenance.
 const BESIDE: usize = 64 << 10;
+/// How often a wait for our own broker looks whether it is away.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a stopping connector waits for the broker before it leaves the last records to be sent again.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -54,7 +55,7 @@ pub struct Intake {
     record_bytes_max: usize,
     unacknowledged: u64,
     saved_at: Instant,
-    saving: Option<JoinHandle<Result<(), Error>>>,
+    saving: Option<AbortOnDropHandle<Result<(), Error>>>,
     provenance: Vec<u8>,
     labels: [(&'static str, String); 2],
     away: bool,
@@ -116,8 +117,8 @@ impl Intake {
     /// Sends one record. Waits while the queue is full.
     pub async fn admit(&mut self, found: Found<'_>) -> Result<(), Error> {
         if self.unacknowledged.is_multiple_of(RUN) {
-            let producer = self.producer.clone();
-            self.unless_stopped(async move { Ok(producer.ready().await?) }).await?;
+            let ready = async { Ok(self.producer.ready().await?) };
+            self.unless_stopped(showing_absence(&self.producer, &self.progress, ready)).await?;
         }
         // One byte over the limit tells the decoder that the record was too large.
         let over = found.value.len() > self.record_bytes_max;
@@ -187,12 +188,12 @@ impl Intake {
         let (producer, cursors, feed) = (self.producer.clone(), self.cursors.clone(), self.feed.clone());
         let (records, labels) = (std::mem::take(&mut self.unacknowledged), self.labels.clone());
         self.saved_at = Instant::now();
-        self.saving = Some(tokio::spawn(async move {
+        self.saving = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             producer.flush().await?;
             cursors.save(&feed, &bytes).await?;
             metrics::counter!("yibiao_sent_records_total", &labels).increment(records);
             Ok(())
-        }));
+        })));
         Ok(())
     }
 
@@ -205,7 +206,7 @@ impl Intake {
         } else {
             tokio::select! {
                 biased;
-                outcome = saved => outcome,
+                outcome = showing_absence(&self.producer, &self.progress, saved) => outcome,
                 () = self.shutdown.cancelled() => return Err(Error::Stopped),
             }
         };
@@ -294,6 +295,29 @@ impl Intake {
 
     pub fn is_away(&self) -> bool {
         self.away
+    }
+}
+
+/// Waits for our own broker, and shows it where it is away: nothing moves then, whatever the source does.
+async fn showing_absence<T>(producer: &Producer, progress: &Progress, act: impl Future<Output = T>) -> T {
+    let mut act = std::pin::pin!(act);
+    let mut before = None;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut act => {
+                if let Some(before) = before {
+                    progress.set(before);
+                }
+                return done;
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if producer.is_away() && before.is_none() {
+                    before = Some(progress.snapshot().state);
+                    progress.set(State::Away("the broker of the raw topics does not answer".into()));
+                }
+            }
+        }
     }
 }
 

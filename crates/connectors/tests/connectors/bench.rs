@@ -22,7 +22,7 @@ pub struct Bench {
     pub contract: Arc<Contract>,
     pub client: Client,
     /// None where `YIBIAO_TEST_BOOTSTRAP` names an Apache Kafka.
-    _broker: Option<Broker>,
+    broker: Option<Broker>,
 }
 
 pub fn quick() -> Pace {
@@ -52,7 +52,7 @@ impl Bench {
         let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         contract.feed = format!("{feed}-{nanos}").parse().unwrap();
         let client = Client::new(&ClientConfig::at(bootstrap)).unwrap();
-        let bench = Self { folder, contract: Arc::new(contract), client, _broker: broker };
+        let bench = Self { folder, contract: Arc::new(contract), client, broker };
         let layout = Layout::default();
         bench.client.ensure(&[layout.raw(&bench.contract.feed), layout.cursors()]).await.unwrap();
         bench
@@ -60,6 +60,20 @@ impl Bench {
 
     pub fn bootstrap(&self) -> String {
         self.client.config().bootstrap.clone()
+    }
+
+    pub fn can_stop_broker(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    pub async fn stop_broker(&mut self) {
+        self.broker.take().unwrap().stop().await.unwrap();
+    }
+
+    pub async fn start_broker_again(&mut self) {
+        let listen = self.bootstrap().parse().unwrap();
+        let config = Config { listen, ..Config::new(self.folder.path().join("broker")) };
+        self.broker = Some(Broker::start(config).await.unwrap());
     }
 
     /// A file in the source's folder.

@@ -38,7 +38,10 @@ async fn gbk_records_with_quotes_and_line_breaks_arrive_untouched_with_their_hea
         let provenance = message.provenance().unwrap().unwrap();
         assert_eq!(message.value().unwrap(), gbk(record));
         assert_eq!((provenance.position, provenance.columns), (index as u64 + 1, gbk(HEADER)));
-        assert_eq!((provenance.feed.as_str(), provenance.source.as_str()), (bench.contract.feed.as_str(), "full-0001.csv"));
+        assert_eq!(
+            (provenance.feed.as_str(), provenance.source.as_str()),
+            (bench.contract.feed.as_str(), "full-0001.csv")
+        );
         let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
         assert!(
             key.starts_with(&format!(
@@ -180,4 +183,29 @@ async fn personal_fields_of_json_lines_never_reach_the_raw_topic() {
             assert!(!text.contains("3201061900") && !text.contains("138000"), "{text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_whose_broker_is_away_shows_it_and_stops_when_asked_and_goes_on_later() {
+    let mut bench = Bench::start("utilities/water-readings").await;
+    if !bench.can_stop_broker() {
+        return;
+    }
+    let file = |rows: std::ops::Range<usize>| {
+        gbk(&rows.fold(format!("{HEADER}\n"), |text, n| format!("{text}{}\n", reading(n))))
+    };
+    bench.write("full-0001.csv", file(0..1000));
+    let running = bench.start_connector(&bench.files(), Mode::Follow);
+    until_sent(&running, 1000).await;
+    bench.stop_broker().await;
+    bench.write("increment-0002.csv", file(1000..3000));
+    until("it is away", || async { matches!(running.progress.snapshot().state, State::Away(_)) }).await;
+    let began = std::time::Instant::now();
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(8));
+    bench.start_broker_again().await;
+    bench.once(&bench.files()).await.unwrap();
+    let raw = bench.raw().await;
+    let keys: BTreeSet<&[u8]> = raw.iter().map(|message| message.key().unwrap()).collect();
+    assert_eq!(keys.len(), 3000);
 }
