@@ -2,12 +2,12 @@
 -- title: 同一地点多次燃气或火灾隐患
 -- version: 1
 -- shape: facts
--- message: "{address}：一年内上报燃气、用电或消防隐患{hazards}起，最高严重程度{worst}，建议上门检查"
+-- message: "{address}：半年内上报燃气、用电或消防隐患{hazards}起，最高严重程度{worst}，建议上门检查"
 -- update_when: band
 -- evidence: hazard newest 5
 -- param hazards_min: 3
 -- param worst_min: 3
--- param days_max: 180
+-- param window: 180 days
 --
 -- Several reports about gas, wiring or fire at one place within half a year, one of them serious. The window ends at
 -- the place's latest report, so that the result depends on the facts and not on the day of the evaluation.
@@ -20,7 +20,7 @@ WITH dangerous AS (
 counted AS (
   SELECT place_id, count(*) AS hazards, count(DISTINCT category) AS categories, max(severity) AS worst
   FROM dangerous
-  WHERE CAST(latest_at AS DATE) - CAST(valid_from AS DATE) < $days_max
+  WHERE valid_from > latest_at - CAST($window AS INTERVAL)
   GROUP BY place_id
 )
 SELECT place_id,

@@ -13,7 +13,7 @@ mod refresh;
 mod warn;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -70,10 +70,14 @@ pub struct Holding {
 type FactKey = (PlaceId, Arc<str>, FactId);
 
 /// A place of the batch: as it was, and as it becomes.
+#[derive(Default)]
 struct Touch {
     before: PlaceState,
     state: PlaceState,
     stale: Stale,
+    /// Of which facts were changed.
+    kinds: BTreeSet<Arc<str>>,
+    row_changed: bool,
 }
 
 /// Applies batches to one shard.
@@ -143,8 +147,8 @@ impl Applier {
         for message in messages {
             self.read(&mut batch, message)?;
         }
-        let changed = self.merge(&mut batch)?;
-        self.warn(&mut batch, rules, &changed).await?;
+        self.merge(&mut batch)?;
+        self.warn(&mut batch, rules, false).await?;
         self.write(batch)
     }
 
@@ -237,18 +241,18 @@ impl Applier {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     let before = self.writer.place(place)?.unwrap_or_default();
-                    entry.insert(Touch { state: before.clone(), before, stale: Stale::default() })
+                    entry.insert(Touch { state: before.clone(), before, ..Touch::default() })
                 }
             };
+            touch.kinds.insert(shared.kind.clone());
             self.merger.change(&mut touch.state, old.as_ref(), new.as_ref(), &mut touch.stale);
         }
         batch.facts.insert(key, new);
         Ok(())
     }
 
-    /// Settles every touched place and logs the rows that changed. Returns the places to run rules on.
-    fn merge(&mut self, batch: &mut Batch) -> Result<Vec<PlaceId>, Error> {
-        let mut touched = Vec::with_capacity(batch.places.len());
+    /// Settles every touched place and logs the rows that changed.
+    fn merge(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let mut places = std::mem::take(&mut batch.places);
         for (place, touch) in &mut places {
             loop {
@@ -269,13 +273,13 @@ impl Applier {
                 };
                 batch.changes.push((PLACES.into(), change, *place, shown));
                 touch.state.row = row;
+                touch.row_changed = true;
             } else {
                 touch.state.row = touch.before.row.clone();
             }
-            touched.push(*place);
         }
         batch.places = places;
-        Ok(touched)
+        Ok(())
     }
 
     fn row_change(&self, before: &[Value], after: &[Value]) -> Option<Operation> {

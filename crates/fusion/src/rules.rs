@@ -13,7 +13,7 @@ mod planned;
 use yibiao_records::PlaceId;
 
 pub use front::{Evidence, Parameter, Pick, Rule, Shape};
-pub use planned::{Rules, Touched};
+pub use planned::{Reads, Rules, Touched};
 
 /// A rule holds at a place.
 #[derive(Debug, Clone, PartialEq)]

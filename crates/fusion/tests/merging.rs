@@ -111,10 +111,13 @@ fn incremental(merger: &Merger, histories: &[(usize, Vec<Version>)], order: &[us
     (state, facts)
 }
 
-fn setup() -> (Tables, Merger) {
-    let tables = tables();
-    let merger = Merger::new(tables.places(), &kinds());
-    (tables, merger)
+fn setup() -> &'static (Tables, Merger) {
+    static SETUP: std::sync::OnceLock<(Tables, Merger)> = std::sync::OnceLock::new();
+    SETUP.get_or_init(|| {
+        let tables = tables();
+        let merger = Merger::new(tables.places(), &kinds());
+        (tables, merger)
+    })
 }
 
 proptest! {
@@ -134,8 +137,8 @@ proptest! {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             shuffled.swap(i, (dice >> 33) as usize % (i + 1));
         }
-        let (one, facts) = incremental(&merger, &histories, &all, 1);
-        let (two, same) = incremental(&merger, &histories, &shuffled, batch);
+        let (one, facts) = incremental(merger, &histories, &all, 1);
+        let (two, same) = incremental(merger, &histories, &shuffled, batch);
         prop_assert_eq!(&facts, &same);
         let facts: Vec<StoredFact> = facts.into_values().collect();
         let mut scratch = PlaceState::default();
@@ -165,7 +168,7 @@ fn a_latest_day_that_is_retracted_brings_the_days_before_it_back() {
     let gone = Version { retract: true, ..version(300, 9) };
     histories.push((2, vec![version(300, 9), gone]));
     let order: Vec<usize> = (0..20).chain([20, 20]).collect();
-    let (state, facts) = incremental(&merger, &histories, &order, 1);
+    let (state, facts) = incremental(merger, &histories, &order, 1);
     assert_eq!(facts.len(), 20);
     let row = merger.row(place("p"), &state, 0);
     let columns = &merger.spec().columns;

@@ -5,7 +5,7 @@ use yibiao_records::PlaceId;
 use yibiao_tables::shard::PlaceState;
 
 use super::{Applied, Applier, Batch, Touch};
-use crate::{Error, merge::Stale, rules::Rules};
+use crate::{Error, rules::Rules};
 
 const SPECIFICATION: &str = "specification";
 const RULES: &str = "rules";
@@ -59,10 +59,10 @@ impl Applier {
                 let facts = self.writer.facts(place, None)?;
                 self.merger.from_scratch(&mut state, &facts);
             }
-            batch.places.insert(place, Touch { before, state, stale: Stale::default() });
+            batch.places.insert(place, Touch { before, state, ..Touch::default() });
         }
-        let touched = self.merge(&mut batch)?;
-        self.warn(&mut batch, rules, &touched).await?;
+        self.merge(&mut batch)?;
+        self.warn(&mut batch, rules, true).await?;
         self.write(batch)
     }
 }

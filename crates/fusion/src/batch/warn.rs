@@ -1,7 +1,7 @@
 //! Rules over the touched places of a batch, and what they mean for warnings.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use yibiao_tables::{
     spec::{PLACES, WARNINGS},
 };
 
-use super::{Applier, Batch};
+use super::{Applier, Batch, Touch};
 use crate::{
     Error, day, evidence,
     rules::{Hit, Rule, Rules, Touched},
@@ -19,39 +19,51 @@ use crate::{
 };
 
 impl Applier {
-    /// Runs all rules over `touched` and puts what follows into the batch.
-    pub(super) async fn warn(
-        &mut self,
-        batch: &mut Batch,
-        rules: &mut Rules,
-        touched: &[PlaceId],
-    ) -> Result<(), Error> {
-        let mut facts: BTreeMap<String, Vec<StoredFact>> = BTreeMap::new();
-        for kind in rules.fact_kinds() {
-            let mut all = Vec::new();
-            for place in touched {
-                all.extend(self.facts_now(batch, *place, Some(kind))?);
+    /// Runs the rules over the places of the batch and puts what follows into it.
+    ///
+    /// A rule is asked about a place only when something that it reads has changed there: its row, or facts of a
+    /// kind that it names. What it said before stands otherwise. `all` asks about everything.
+    pub(super) async fn warn(&mut self, batch: &mut Batch, rules: &mut Rules, all: bool) -> Result<(), Error> {
+        let mut asked: BTreeMap<Arc<str>, Vec<PlaceId>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<String, BTreeSet<PlaceId>> = BTreeMap::new();
+        for (rule, reads) in rules.reads() {
+            let concerns = |touch: &Touch| {
+                all || (reads.places && touch.row_changed)
+                    || touch.kinds.iter().any(|kind| reads.kinds.contains(&**kind))
+            };
+            let places: Vec<PlaceId> =
+                batch.places.iter().filter(|(_, touch)| concerns(touch)).map(|(place, _)| *place).collect();
+            for kind in &reads.kinds {
+                by_kind.entry(kind.clone()).or_default().extend(&places);
             }
-            facts.insert(kind.to_owned(), all);
+            asked.insert(rule.name.clone(), places);
         }
+        let mut facts: BTreeMap<String, Vec<StoredFact>> = BTreeMap::new();
+        for (kind, places) in by_kind {
+            let list = facts.entry(kind.clone()).or_default();
+            for place in places {
+                list.extend(self.facts_now(batch, place, Some(&kind))?);
+            }
+        }
+        let places: BTreeSet<PlaceId> = asked.values().flatten().copied().collect();
         let with_row = |place: &PlaceId| {
             let row = batch.places[place].state.row.as_slice();
             (!row.is_empty()).then_some((*place, row))
         };
-        let places: Vec<_> = touched.iter().filter_map(with_row).collect();
-        let found = match places.is_empty() {
-            true => rules.iter().map(|rule| (rule, Vec::new())).collect(),
-            false => rules.run(&Touched { places, facts }).await?,
-        };
-        let mut known: Vec<&str> = Vec::new();
+        let touched = Touched { places: places.iter().filter_map(with_row).collect(), facts };
+        let is_asked = |rule: &Rule| !touched.places.is_empty() && !asked[&rule.name].is_empty();
+        let found = rules.run(&touched, is_asked).await?;
         for (rule, hits) in found {
-            known.push(&rule.name);
             let by_place: HashMap<PlaceId, Hit> = hits.into_iter().map(|hit| (hit.place, hit)).collect();
-            for place in touched {
+            for place in &asked[&rule.name] {
                 self.judge(batch, rule, *place, by_place.get(place))?;
             }
         }
-        self.clear_of_other_rules(batch, touched, &known)
+        if all {
+            let known: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
+            self.clear_of_other_rules(batch, &known)?;
+        }
+        Ok(())
     }
 
     fn judge(&mut self, batch: &mut Batch, rule: &Rule, place: PlaceId, hit: Option<&Hit>) -> Result<(), Error> {
@@ -88,13 +100,9 @@ impl Applier {
     }
 
     /// Warnings of rules that are there no longer.
-    fn clear_of_other_rules(
-        &mut self,
-        batch: &mut Batch,
-        touched: &[PlaceId],
-        known: &[&str],
-    ) -> Result<(), Error> {
-        for place in touched {
+    fn clear_of_other_rules(&mut self, batch: &mut Batch, known: &[&str]) -> Result<(), Error> {
+        let touched: Vec<PlaceId> = batch.places.keys().copied().collect();
+        for place in &touched {
             let alarms = &batch.places[place].state.alarms;
             let is_orphan = |alarm: &&Alarm| alarm.firing && !known.contains(&&*alarm.rule);
             let orphans: Vec<Alarm> = alarms.iter().filter(is_orphan).cloned().collect();

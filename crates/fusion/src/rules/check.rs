@@ -9,7 +9,7 @@
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     error::DataFusionError,
-    logical_expr::{Distinct, Expr, LogicalPlan, Volatility},
+    logical_expr::{BinaryExpr, Distinct, Expr, Join, LogicalPlan, Operator, Volatility, utils::split_conjunction},
 };
 use yibiao_tables::Problem;
 
@@ -76,7 +76,7 @@ fn check_node(rule: &Rule, node: &LogicalPlan, refuse: &mut impl FnMut(&str, Str
         LogicalPlan::Join(join) => {
             if rule.shape == Shape::Row {
                 refuse("join", facts_only("it joins"));
-            } else if !join.on.iter().any(|(a, b)| is_place_column(a) && is_place_column(b)) {
+            } else if !joins_on_place(join) {
                 refuse("join", "it joins otherwise than on place_id = place_id".into());
             }
         }
@@ -103,6 +103,17 @@ fn check_node(rule: &Rule, node: &LogicalPlan, refuse: &mut impl FnMut(&str, Str
     }
 }
 
+/// As the planner leaves it: `USING` in `on`, `ON a = b AND …` in the filter.
+fn joins_on_place(join: &Join) -> bool {
+    let is_pair = |a: &Expr, b: &Expr| is_place_column(a) && is_place_column(b) && a != b;
+    let conditions = join.filter.iter().flat_map(split_conjunction);
+    let mut equal = conditions.filter_map(|condition| match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => Some((&**left, &**right)),
+        _ => None,
+    });
+    join.on.iter().any(|(a, b)| is_pair(a, b)) || equal.any(|(a, b)| is_pair(a, b))
+}
+
 fn is_place_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(column) if column.name == PLACE_ID)
 }
@@ -122,7 +133,7 @@ fn check_expr(expr: &Expr, refuse: &mut impl FnMut(&str, String)) {
             refuse(name, format!("{name}() depends on something else than the place's facts; event time is last_event_on"));
         }
         Expr::ScalarVariable(..) => refuse("@", "variables are not known in rules".into()),
-        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) => {
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
             refuse("select", "a subquery in an expression: write it as a join on place_id".into());
         }
         Expr::Placeholder(placeholder) => {

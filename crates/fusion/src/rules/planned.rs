@@ -73,7 +73,15 @@ impl PartitionStream for Slot {
 struct Planned {
     rule: Rule,
     plan: Arc<dyn ExecutionPlan>,
-    reads: BTreeSet<String>,
+    reads: Reads,
+}
+
+/// Which tables a rule reads.
+#[derive(Debug, Clone, Default)]
+pub struct Reads {
+    pub places: bool,
+    /// The kinds of its fact tables.
+    pub kinds: BTreeSet<String>,
 }
 
 /// All rules of an installation, ready to run. Not shared: each thread has its own.
@@ -146,19 +154,22 @@ impl Rules {
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{rules:?}").as_bytes()))
     }
 
-    /// The kinds whose facts some rule reads.
-    pub fn fact_kinds(&self) -> impl Iterator<Item = &str> {
-        let kinds: BTreeSet<&str> = self
-            .planned
-            .iter()
-            .flat_map(|planned| &planned.reads)
-            .filter_map(|table| table.strip_prefix("fact_"))
-            .collect();
-        kinds.into_iter()
+    /// The rules, each with what it reads.
+    pub fn reads(&self) -> impl Iterator<Item = (&Rule, &Reads)> {
+        self.planned.iter().map(|planned| (&planned.rule, &planned.reads))
     }
 
-    /// By rule: where it holds, at most once a place.
-    pub async fn run(&mut self, touched: &Touched<'_>) -> Result<Vec<(&Rule, Vec<Hit>)>, Error> {
+    /// The kinds whose facts some rule reads.
+    pub fn fact_kinds(&self) -> BTreeSet<&str> {
+        self.reads().flat_map(|(_, reads)| &reads.kinds).map(String::as_str).collect()
+    }
+
+    /// By rule: where it holds, at most once a place. Rules that are not `asked` hold nowhere.
+    pub async fn run(
+        &mut self,
+        touched: &Touched<'_>,
+        asked: impl Fn(&Rule) -> bool,
+    ) -> Result<Vec<(&Rule, Vec<Hit>)>, Error> {
         let mut levels: HashMap<PlaceId, &str> = HashMap::new();
         let schema = self.tables.schema(PLACES)?;
         let level = schema.column("level").expect("invariant: places has a level");
@@ -176,6 +187,10 @@ impl Rules {
         let mut all = Vec::with_capacity(self.planned.len());
         for planned in &self.planned {
             let rule = &planned.rule;
+            if !asked(rule) {
+                all.push((rule, Vec::new()));
+                continue;
+            }
             let failed = |source| Error::Rule { rule: rule.name.to_string(), source: Box::new(source) };
             let plan = reset_plan_states(planned.plan.clone()).map_err(failed)?;
             let batches = collect(plan, self.task.clone()).await.map_err(failed)?;
@@ -255,10 +270,13 @@ impl<'a> Planner<'a> {
             return Err(problems);
         }
         self.check_names(&rule, &logical)?;
-        let mut reads = BTreeSet::new();
+        let mut reads = Reads::default();
         let visited: Result<_, DataFusionError> = logical.apply(|node| {
             if let LogicalPlan::TableScan(scan) = node {
-                reads.insert(scan.table_name.table().to_owned());
+                match scan.table_name.table().strip_prefix("fact_") {
+                    Some(kind) => drop(reads.kinds.insert(kind.to_owned())),
+                    None => reads.places = true,
+                }
             }
             Ok(TreeNodeRecursion::Continue)
         });
