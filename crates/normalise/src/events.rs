@@ -37,3 +37,9 @@ pub fn waits_for_broker(topic: &str) {
     metrics::counter!("yibiao_errors_total", "stage" => STAGE, "code" => "outside_away").increment(1);
     tracing::warn!(topic, "the broker takes no records, waiting for it");
 }
+
+/// `CURRENT` names a gazetteer that cannot be opened; told once.
+pub fn gazetteer_unusable(error: &Error) {
+    metrics::counter!("yibiao_errors_total", "stage" => STAGE, "code" => error.fault().code()).increment(1);
+    tracing::warn!(%error, "the gazetteer in force stays as it was");
+}

@@ -126,6 +126,8 @@ impl Normaliser {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         // An error of one worker ends the others after their batch, but not the caller's other stages.
         let stop = shutdown.child_token();
+        // Whoever drops this future has the workers end too.
+        let _ends_with_us = stop.clone().drop_guard();
         let (defining, resolving) = self.shards().await?;
         let Self { shared, contracts: _, sources } = self;
         for (feed, source) in &sources {
@@ -289,6 +291,7 @@ impl Drop for Ended {
 async fn watch_folder(shared: Shared, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(shared.config.gazetteer_check.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -296,8 +299,12 @@ async fn watch_folder(shared: Shared, stop: CancellationToken) {
         }
         let editions = shared.editions.clone();
         match tokio::task::spawn_blocking(move || editions.refresh()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the gazetteer in force stays as it was"),
+            Ok(Ok(_)) => told.clear(),
+            Ok(Err(error)) if error.to_string() == told => {}
+            Ok(Err(error)) => {
+                told = error.to_string();
+                events::gazetteer_unusable(&error);
+            }
             Err(_) => return,
         }
     }

@@ -208,6 +208,8 @@ struct ToBroker {
 /// How much of a record goes to quarantine that is too long to be sent with its rejection. All of it stays in the
 /// raw topic, at the position that the rejection names.
 const BEGINNING: usize = 64 << 10;
+/// What a record batch and the names of headers take, and room to spare.
+const OVERHEAD: usize = 1 << 10;
 
 impl ToBroker {
     /// Waits for room as long as it takes.
@@ -251,21 +253,25 @@ impl Outlet for ToBroker {
         if let Some(origin) = &origin {
             headers.push((ORIGIN, origin.as_bytes()));
         }
-        let mut outgoing = Outgoing {
+        // Sent all the same, it would be refused by the broker, now and at every repetition.
+        let parts = headers.iter().map(|(_, value)| value.len()).chain(record.key.map(<[u8]>::len));
+        let beside = parts.sum::<usize>() + OVERHEAD;
+        let room = self.producer.max_record_bytes().saturating_sub(beside);
+        let value = match record.value {
+            Some(value) if value.len() > room => {
+                // Without its provenance: what is not whole is not replayed.
+                headers.retain(|(name, _)| *name != header::PROVENANCE);
+                Some(&value[..value.len().min(BEGINNING)])
+            }
+            value => value,
+        };
+        self.send(Outgoing {
             topic,
             partition: None,
             key: record.key,
-            value: record.value,
+            value,
             headers: &headers,
             timestamp_ms: Some(record.timestamp_ms),
-        };
-        match self.send(outgoing) {
-            Err(Error::Topics(yibiao_topics::Error::TooLarge { .. })) => {
-                outgoing.value = record.value.map(|value| &value[..value.len().min(BEGINNING)]);
-                outgoing.headers = &headers[..1];
-                self.send(outgoing)
-            }
-            sent => sent,
-        }
+        })
     }
 }

@@ -28,7 +28,7 @@ use crate::support::{
 
 const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
 const COLUMNS: &str = "地址编码,标准地址,行政区划代码,省,市,区县,街道,社区,道路,门牌号,小区名称,楼栋,单元,户室,地址级别,状态,别名,更新时间";
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(30);
 
 /// A broker with the topics of three feeds, and folders for state and gazetteer.
 struct Site {
@@ -165,9 +165,12 @@ impl Running {
             assert!(feeds.values().all(|account| account.counts.balances()), "{feeds:?}");
             feeds.get(&feed).is_some_and(|account| account.counts.received >= count)
         });
-        tokio::time::timeout(WAIT, reached)
-            .await
-            .unwrap_or_else(|_| panic!("{:#?}", self.accounting.feeds()));
+        tokio::select! {
+            () = reached => {}
+            () = tokio::time::sleep(WAIT) => {
+                panic!("the stage has ended: {}; {:#?}", self.task.is_finished(), self.accounting.total())
+            }
+        }
     }
 
     fn outcomes(&self, feed: &str) -> [u64; 4] {
@@ -388,6 +391,39 @@ async fn quarantined_records_are_replayed_once_by_their_reason() {
     assert_eq!(all.sent, BTreeMap::from([("empty_address".to_owned(), 1)]));
     running.received(DISPUTES, 23).await;
     assert_eq!(running.outcomes(DISPUTES), [23, 11, 12, 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_too_long_to_be_sent_with_its_rejection_goes_to_quarantine_by_its_beginning() {
+    let site = Site::start().await;
+    let running = site.run();
+    let limit = ClientConfig::default().max_record_bytes as usize;
+    // As near to the limit as the broker takes it, and nothing that compresses.
+    let mut noise = 1u32;
+    let value: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    })
+    .take(limit - 200)
+    .collect();
+    let producer = site.client.producer().unwrap();
+    let topic = "raw.police.standard-addresses";
+    let record = Outgoing { topic, key: Some(b"long"), value: Some(&value), ..Outgoing::default() };
+    producer.send(record).unwrap();
+    producer.flush().await.unwrap();
+    running.received(POLICE, 1).await;
+    assert_eq!(running.outcomes(POLICE), [1, 0, 1, 0]);
+    let messages = site.read("quarantine.police.standard-addresses").await;
+    let rejection = messages[0].rejection().unwrap().unwrap();
+    assert_eq!(
+        (rejection.reason.as_str(), rejection.topic.as_str(), rejection.offset),
+        ("too_large", topic, 0)
+    );
+    assert_eq!(messages[0].value().unwrap(), &value[..64 << 10]);
+    // Its bytes are not all there: it is not replayed.
+    let replayed = replay(&site.client, &POLICE.parse().unwrap(), &[]).await.unwrap();
+    assert_eq!((replayed.sent_total(), replayed.skipped), (0, 1));
     running.stop().await;
 }
 
