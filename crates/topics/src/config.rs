@@ -62,7 +62,7 @@ impl Default for ClientConfig {
             linger: Duration::from_millis(5),
             compression: Compression::default(),
             queue_records: 100_000,
-            queue_bytes: 32 << 20,
+            queue_bytes: 16 << 20,
             max_record_bytes: 8 << 20,
             request_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(30),
