@@ -6,6 +6,7 @@ mod bench;
 mod database;
 mod files;
 mod paged;
+mod samples;
 mod tables;
 mod topics;
 mod workbooks;
