@@ -163,6 +163,7 @@ impl Lexicon<'_> {
         whole
     }
 
+    #[cfg(test)]
     pub fn name(&self, name: u32) -> String {
         let name = name as usize;
         (0..self.length(name)).filter_map(|d| char::from_u32(self.unit(name, d))).collect()

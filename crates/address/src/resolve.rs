@@ -6,8 +6,10 @@
 
 mod answer;
 mod descend;
+mod evidence;
 mod explain;
 mod gather;
+mod slip;
 
 pub use answer::{Answer, Candidate, Language, Query, Reason};
 
@@ -20,7 +22,8 @@ use crate::parse::Sketch;
 use crate::parse::area::is_gap;
 use crate::parse::door::{Door, find_doors};
 use descend::{Descent, descend};
-use gather::{AreaEvidence, Evidence, NameEvidence, Spot, StreetEvidence};
+use evidence::{AreaEvidence, Evidence, NameEvidence, StreetEvidence};
+use gather::Spot;
 use std::sync::Arc;
 
 /// Resolves texts against one gazetteer. Share it between threads; give each thread its own [`Scratch`].

@@ -82,7 +82,9 @@ pub(super) fn settle(out: &mut Folded) {
         out.staged.clear();
         out.staged
             .extend(out.chars.iter().zip(&out.from).zip(&out.to).map(|((&c, &from), &to)| (c, from, to)));
-        (out.chars.clear(), out.from.clear(), out.to.clear());
+        out.chars.clear();
+        out.from.clear();
+        out.to.clear();
     }
     pass(out);
 }

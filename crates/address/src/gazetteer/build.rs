@@ -414,12 +414,12 @@ impl Compound {
         }
         // 青禾里小区(青禾路): also known without what is in brackets.
         let folded = crate::fold::folded(name);
-        if let (Some(open), Some(close)) = (folded.find('('), folded.rfind(')')) {
-            if open < close {
-                let bare = name_key(&format!("{}{}", &folded[..open], &folded[close + 1..]));
-                if bare.len() >= 3 && !self.names.iter().any(|n| n.0 == bare) {
-                    self.names.push((bare, via::ALIAS));
-                }
+        if let (Some(open), Some(close)) = (folded.find('('), folded.rfind(')'))
+            && open < close
+        {
+            let bare = name_key(&format!("{}{}", &folded[..open], &folded[close + 1..]));
+            if bare.len() >= 3 && !self.names.iter().any(|n| n.0 == bare) {
+                self.names.push((bare, via::ALIAS));
             }
         }
     }

@@ -83,7 +83,7 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     let ends = match text[at] {
         '路' => !matches!(next, Some('桥' | '站')),
         '街' => next != Some('道'),
-        '巷' => at >= start + 1,
+        '巷' => at > start,
         '弄' => !previous.is_ascii_digit(),
         '道' => matches!(previous, '大' | '国' | '省' | '县' | '乡' | '干') && at >= start + 2,
         '同' => previous == '胡',
@@ -95,10 +95,10 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     }
     let mut end = at + 1;
     // 解放路中段, 芙蓉中路一段
-    if let (Some(a), Some('段')) = (next, text.get(at + 2)) {
-        if "东西南北中上下".contains(a) || a.is_ascii_digit() || crate::fold::is_numeral(a) {
-            end = at + 3;
-        }
+    if let (Some(a), Some('段')) = (next, text.get(at + 2))
+        && ("东西南北中上下".contains(a) || a.is_ascii_digit() || crate::fold::is_numeral(a))
+    {
+        end = at + 3;
     }
     Some(end)
 }
@@ -114,20 +114,21 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
     let stem = text.get(at).copied().filter(|&c| is_stem(c));
     end += usize::from(stem.is_some());
     end = digits(text, end, &mut value)?;
-    if let Some(&c) = text.get(end).filter(|c| c.is_ascii_lowercase()) {
-        if !text.get(end + 1).is_some_and(|n| n.is_ascii_alphanumeric() || "座栋幢区".contains(*n)) {
-            value.push(c);
-            end += 1;
-        }
+    if let Some(&c) = text.get(end).filter(|c| c.is_ascii_lowercase())
+        && !text.get(end + 1).is_some_and(|n| n.is_ascii_alphanumeric() || "座栋幢区".contains(*n))
+    {
+        value.push(c);
+        end += 1;
     }
     if text.get(end) == Some(&'弄') {
         value.push('弄');
         end += 1;
         let mut with = value;
-        if let Some(e) = digits(text, end, &mut with) {
-            if text.get(e) == Some(&'号') && !matches!(text.get(e + 1), Some('楼')) {
-                return Some(Number { start: at, end: e + 1, value: with, lane_end: Some(end) });
-            }
+        if let Some(e) = digits(text, end, &mut with)
+            && text.get(e) == Some(&'号')
+            && !matches!(text.get(e + 1), Some('楼'))
+        {
+            return Some(Number { start: at, end: e + 1, value: with, lane_end: Some(end) });
         }
         return Some(Number { start: at, end, value, lane_end: None });
     }

@@ -58,11 +58,11 @@ pub(crate) fn descend(gazetteer: &Gazetteer, compound: PlaceIndex, s: &Scratch) 
             if reading == plain {
                 continue;
             }
-            if let Descent::Found { place, left_out } = walk(gazetteer, compound, &reading) {
-                if !found.contains(&place) {
-                    found.push(place);
-                    best = Descent::Found { place, left_out };
-                }
+            if let Descent::Found { place, left_out } = walk(gazetteer, compound, &reading)
+                && !found.contains(&place)
+            {
+                found.push(place);
+                best = Descent::Found { place, left_out };
             }
         }
         if found.len() > 1 {
@@ -163,10 +163,10 @@ fn without_building(
     room: Option<Label>,
 ) -> Result<PlaceIndex, Descent> {
     let label = |l: Label| g.label(l.as_str());
-    if let (None, Some(room)) = (unit, room) {
-        if let Some(place) = label(room).and_then(|l| g.child(compound, Level::Dwelling, l)) {
-            return Err(Descent::Found { place, left_out: false });
-        }
+    if let (None, Some(room)) = (unit, room)
+        && let Some(place) = label(room).and_then(|l| g.child(compound, Level::Dwelling, l))
+    {
+        return Err(Descent::Found { place, left_out: false });
     }
     if let Some(unit_place) = unit.and_then(label).and_then(|l| g.child(compound, Level::Unit, l)) {
         let Some(room) = room else { return Err(Descent::Found { place: unit_place, left_out: false }) };
