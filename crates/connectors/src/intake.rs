@@ -56,7 +56,10 @@ pub struct Intake {
     unacknowledged: u64,
     saved_at: Instant,
     saving: Option<AbortOnDropHandle<Result<(), Error>>>,
-    provenance: Vec<u8>,
+    /// Of the last record.
+    provenance: Provenance,
+    encoded: Vec<u8>,
+    received: metrics::Counter,
     labels: [(&'static str, String); 2],
     away: bool,
 }
@@ -77,6 +80,7 @@ impl Intake {
         progress: &Progress,
     ) -> Result<Self, Error> {
         let producer = client.producer()?;
+        let labels = [("stage", "connectors".to_owned()), ("feed", contract.feed.to_string())];
         let record_bytes_max =
             contract.ingest.max_record_bytes.min(producer.max_record_bytes().saturating_sub(BESIDE));
         Ok(Self {
@@ -92,8 +96,10 @@ impl Intake {
             unacknowledged: 0,
             saved_at: Instant::now(),
             saving: None,
-            provenance: Vec::new(),
-            labels: [("stage", "connectors".to_owned()), ("feed", contract.feed.to_string())],
+            provenance: Provenance { feed: contract.feed.to_string(), ..Provenance::default() },
+            encoded: Vec::new(),
+            received: metrics::counter!("yibiao_received_records_total", &labels),
+            labels,
             feed: contract.feed.clone(),
             away: false,
         })
@@ -124,25 +130,29 @@ impl Intake {
         let over = found.value.len() > self.record_bytes_max;
         let value = if over { &found.value[..self.record_bytes_max + 1] } else { found.value };
         let truncated = found.truncated || over;
-        metrics::counter!("yibiao_received_records_total", &self.labels).increment(1);
+        self.received.increment(1);
 
         let admitted = self.door.admit(value, found.columns);
-        let provenance = Provenance {
-            feed: self.feed.to_string(),
-            source: found.source.to_owned(),
-            position: found.position,
-            fetched_at_ms: now_ms(),
-            columns: admitted.columns.as_deref().unwrap_or_default().to_vec(),
-            truncated,
-            withheld: admitted.withheld,
-        };
-        self.provenance.clear();
-        provenance.encode(&mut self.provenance).expect("invariant: a vector has room");
+        let provenance = &mut self.provenance;
+        // Source and header row are nearly always those of the last record.
+        if provenance.source != found.source {
+            found.source.clone_into(&mut provenance.source);
+        }
+        let columns = admitted.columns.as_deref().unwrap_or_default();
+        if provenance.columns != columns {
+            columns.clone_into(&mut provenance.columns);
+        }
+        provenance.position = found.position;
+        provenance.fetched_at_ms = now_ms();
+        provenance.truncated = truncated;
+        provenance.withheld = admitted.withheld;
+        self.encoded.clear();
+        provenance.encode(&mut self.encoded).expect("invariant: a vector has room");
         self.producer.send(Outgoing {
             topic: &self.topic,
             key: Some(&admitted.key),
             value: Some(&admitted.value),
-            headers: &[(header::PROVENANCE, &self.provenance)],
+            headers: &[(header::PROVENANCE, &self.encoded)],
             timestamp_ms: Some(provenance.fetched_at_ms),
             ..Default::default()
         })?;
