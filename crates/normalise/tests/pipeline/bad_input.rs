@@ -175,3 +175,21 @@ fn a_dispute_may_lie_in_a_compound_but_a_reading_may_not() {
         "the building is unknown, the compound is certain"
     );
 }
+
+#[test]
+fn a_record_that_names_a_standard_address_by_its_id_needs_no_address() {
+    let mut contract =
+        yibiao_contracts::Contract::clone(&crate::support::contract(DISPUTES, &crate::support::kinds()));
+    contract.place.as_mut().unwrap().external_id = Some("case_no".into());
+    let mut bench = Bench::of(contract.into());
+    let named = |id: &str| bench.json(&dispute(id, "无关"));
+    let records = [named("QH-1-1-101"), named("NOWHERE"), named("QH-2-1-102"), named("QH")];
+    bench.send(&records);
+    assert_eq!(bench.reasons(), [Reason::UnknownPlace, Reason::PlaceWithdrawn]);
+    let facts = bench.sent.in_order(&bench.kinds);
+    assert_eq!(
+        (facts[0].place, facts[0].match_reason.as_str()),
+        (crate::support::place("QH-1-1-101"), "place_id")
+    );
+    assert_eq!((facts[1].place, facts[1].level.as_str()), (crate::support::place("QH"), "compound"));
+}

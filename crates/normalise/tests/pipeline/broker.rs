@@ -55,7 +55,7 @@ impl Site {
         let contracts: BTreeMap<_, _> =
             [POLICE, ELECTRICITY, DISPUTES].into_iter().map(|feed| (feed, contract(feed, &kinds))).collect();
         let layout = Layout::default();
-        let mut topics = vec![layout.cursors(), layout.std("place_name")];
+        let mut topics = vec![layout.cursors()];
         for contract in contracts.values() {
             topics.extend([layout.raw(&contract.feed), layout.quarantine(&contract.feed)]);
             topics.push(layout.std(&contract.fact.kind));

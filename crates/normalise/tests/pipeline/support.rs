@@ -130,10 +130,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(feed: &str) -> Self {
+        Self::of(contract(feed, &kinds()))
+    }
+
+    pub fn of(contract: Arc<Contract>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         publish(&dir.path().join("gazetteer"), &city());
         let kinds = kinds();
-        let contract = contract(feed, &kinds);
         let config = Config { state_cache_mib: 4, state_write_buffer_mib: 8, ..Config::default() };
         let state = open_state(dir.path());
         let editions = Editions::open(GazetteerFolder::new(dir.path().join("gazetteer")).unwrap()).unwrap();
