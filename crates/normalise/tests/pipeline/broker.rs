@@ -48,12 +48,16 @@ struct Running {
 
 impl Site {
     async fn start() -> Self {
+        Self::of([POLICE, ELECTRICITY, DISPUTES]).await
+    }
+
+    async fn of<const N: usize>(feeds: [&'static str; N]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start(yibiao_broker::Config::new(dir.path().join("broker"))).await.unwrap();
         let client = Client::new(&ClientConfig::at(broker.bootstrap())).unwrap();
         let kinds = kinds();
         let contracts: BTreeMap<_, _> =
-            [POLICE, ELECTRICITY, DISPUTES].into_iter().map(|feed| (feed, contract(feed, &kinds))).collect();
+            feeds.into_iter().map(|feed| (feed, contract(feed, &kinds))).collect();
         let layout = Layout::default();
         let mut topics = vec![layout.cursors()];
         for contract in contracts.values() {
@@ -274,6 +278,41 @@ async fn readings_wait_for_a_gazetteer_then_flow_and_a_restart_goes_on_where_it_
     );
     let read: i64 = used.map(|partition| partition.next.get()).sum();
     assert_eq!(read as u64, account.counts.received, "every offset has one outcome");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gazetteer_knows_former_names_and_when_places_were_withdrawn() {
+    const NAMES: &str = "civil-affairs/place-names";
+    let site = Site::of([POLICE, NAMES, ELECTRICITY]).await;
+    let running = site.run();
+    site.produce_city(&city()).await;
+    let renamed = "DM-1,住宅区,青禾新村,红旗新村,鼓楼区,,更名,1998-05-01,2025-10-20".to_owned();
+    let columns = "地名代码,类别,标准名称,曾用名,所在区县,所在街道,状态,启用日期,变更日期";
+    site.produce(NAMES, &[renamed], Some(columns)).await;
+    running.received(POLICE, city().len() as u64).await;
+    running.received(NAMES, 1).await;
+    let mut builder =
+        GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &site.config()).unwrap();
+    let report = builder.build().await.unwrap();
+    assert_eq!((report.name_changes, report.built.name_changes_unused, report.built.withdrawn), (1, 0, 1));
+
+    // Withdrawn on 2025-11-01 at 8 in the morning.
+    let gone = "南京市鼓楼区上海路12号青禾新村2幢1单元102室";
+    let records = [
+        reading("E1", "鼓楼区红旗新村1幢1单元101室", "2025-11-03", "1"),
+        reading("E2", gone, "2025-11-01", "1"),
+        reading("E3", gone, "2025-11-02", "1"),
+    ];
+    site.produce(ELECTRICITY, &records, None).await;
+    running.received(ELECTRICITY, 3).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [3, 2, 1, 0]);
+    let accounts = running.stop().await.feeds();
+    assert_eq!(accounts[&ELECTRICITY.parse().unwrap()].counts.reasons["place_withdrawn"], 1);
+    let facts = site.facts("electricity").await;
+    let of =
+        |meter: &str| facts.iter().find(|(_, fact)| fact.source_key.starts_with(meter)).unwrap().1.clone();
+    assert_eq!((of("E1").place, of("E1").match_reason.as_str()), (place("QH-1-1-101"), "renamed"));
+    assert_eq!(of("E2").place, place("QH-2-1-102"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
