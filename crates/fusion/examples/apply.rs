@@ -7,7 +7,8 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use yibiao_fusion::{Applied, Applier, Incoming, Rules};
 use yibiao_records::{
-    Fact, FactId, FactKind, FactKinds, FeedId, FrameBuilder, FrameHeader, PlaceId, RawPosition, Statement, Value,
+    Fact, FactId, FactKind, FactKinds, FeedId, FrameBuilder, FrameHeader, PlaceId, RawPosition, Statement,
+    Value,
 };
 use yibiao_tables::{Shard, Tables};
 
@@ -58,8 +59,11 @@ type Encoded = (Arc<str>, i64, Vec<u8>, Vec<u8>);
 fn frames(source: &mut Source, facts: Vec<Fact>) -> Result<Vec<Encoded>, Failure> {
     let mut encoded = Vec::new();
     for facts in facts.chunks(FRAME_FACTS) {
-        let header =
-            FrameHeader { feed: source.feed.to_string(), raw_topic: source.feed.raw_topic(), ..Default::default() };
+        let header = FrameHeader {
+            feed: source.feed.to_string(),
+            raw_topic: source.feed.raw_topic(),
+            ..Default::default()
+        };
         let mut builder = FrameBuilder::new(source.kind.clone(), header);
         facts.iter().cloned().for_each(|fact| builder.push(fact));
         if let Some(frame) = builder.finish()? {
@@ -110,12 +114,8 @@ async fn main() -> Result<(), Failure> {
 
     let mut registrations = Source::new(&kinds, "registration", "police/housing-registrations")?;
     let facts = (0..places).map(|n| {
-        let payload = vec![
-            Value::Decimal(60_000),
-            Value::Int(2),
-            Value::Bool(n % 5 == 0),
-            Value::Int(n as i64 % 4),
-        ];
+        let payload =
+            vec![Value::Decimal(60_000), Value::Int(2), Value::Bool(n % 5 == 0), Value::Int(n as i64 % 4)];
         registrations.fact(n, &format!("FW{n}"), 0, payload)
     });
     let facts: Vec<Fact> = facts.collect();

@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn a_frame_is_skipped_exactly_when_all_of_it_was_applied() {
         let key = MarkKey { std_topic: "std.water".into(), raw_topic: "raw.a.b".into(), raw_partition: 0 };
-        let frame = |first_offset, last_offset| FrameHeader { first_offset, last_offset, ..Default::default() };
+        let frame =
+            |first_offset, last_offset| FrameHeader { first_offset, last_offset, ..Default::default() };
         let at = |offset, index| RawPosition { offset, index };
         let mut marks = Marks::default();
         assert_eq!(marks.decide(&key, &frame(0, 5)), Decision::After(None));

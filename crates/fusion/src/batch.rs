@@ -17,7 +17,9 @@ use std::{
     sync::Arc,
 };
 
-use yibiao_records::{Fact, FactId, Frame, FrameHeader, NextOffset, Operation, PlaceId, Statement, TopicPartition, Value};
+use yibiao_records::{
+    Fact, FactId, Frame, FrameHeader, NextOffset, Operation, PlaceId, Statement, TopicPartition, Value,
+};
 use yibiao_tables::{
     Tables,
     shard::{MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
@@ -119,7 +121,11 @@ impl Applier {
             positions: writer.positions()?.into_iter().collect(),
             holding: writer.note(HOLDING)?.and_then(|text| Holding::parse(&text)).unwrap_or_default(),
             recorded_at_ms: writer.note(RECORDED_AT)?.and_then(|text| text.parse().ok()).unwrap_or_default(),
-            kinds: tables.kinds().iter().map(|kind| (kind.name.clone(), Arc::from(kind.name.as_str()))).collect(),
+            kinds: tables
+                .kinds()
+                .iter()
+                .map(|kind| (kind.name.clone(), Arc::from(kind.name.as_str())))
+                .collect(),
             tables,
             writer,
         })
@@ -143,7 +149,8 @@ impl Applier {
 
     /// Applies the messages, all of this shard, in one atomic write. After an error the applier is not used again.
     pub async fn apply(&mut self, rules: &mut Rules, messages: &[Incoming<'_>]) -> Result<Applied, Error> {
-        let mut batch = Batch::new(messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0).max(self.recorded_at_ms));
+        let mut batch =
+            Batch::new(messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0).max(self.recorded_at_ms));
         for message in messages {
             self.read(&mut batch, message)?;
         }
@@ -198,7 +205,13 @@ impl Applier {
             let shard = fact.place.shard(self.std_partitions);
             if shard != self.shard().number() {
                 let (topic, partition) = (message.topic.to_string(), message.partition);
-                return Err(Error::Misplaced { topic, partition, offset: message.offset, place: fact.place, shard });
+                return Err(Error::Misplaced {
+                    topic,
+                    partition,
+                    offset: message.offset,
+                    place: fact.place,
+                    shard,
+                });
             }
             last = last.max(Some(fact.raw));
             self.fact(batch, &shared, fact)?;

@@ -5,7 +5,8 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Days since 1970-01-01 in Asia/Shanghai.
 pub fn of_ms(ms: i64) -> i32 {
-    ms.saturating_add(OFFSET_MS).div_euclid(DAY_MS).clamp(i64::from(i32::MIN / 2), i64::from(i32::MAX / 2)) as i32
+    ms.saturating_add(OFFSET_MS).div_euclid(DAY_MS).clamp(i64::from(i32::MIN / 2), i64::from(i32::MAX / 2))
+        as i32
 }
 
 /// When the day begins in Asia/Shanghai, ms since the epoch, UTC.

@@ -18,7 +18,8 @@ pub fn of(rule: &Rule, hit: &Hit, of_place: &[StoredFact], kinds: &FactKinds) ->
     let mut by_kind = Map::new();
     for wanted in &rule.evidence {
         let Some(kind) = kinds.get(&wanted.kind) else { continue };
-        let mut found: Vec<&StoredFact> = of_place.iter().filter(|stored| *stored.kind == *wanted.kind).collect();
+        let mut found: Vec<&StoredFact> =
+            of_place.iter().filter(|stored| *stored.kind == *wanted.kind).collect();
         let column = match &wanted.pick {
             Pick::Newest => None,
             Pick::Heaviest(column) => kind.column(column),
@@ -28,7 +29,8 @@ pub fn of(rule: &Rule, hit: &Hit, of_place: &[StoredFact], kinds: &FactKinds) ->
             let weight = column.and_then(|index| stored.fact.payload.get(index).cloned());
             std::cmp::Reverse((weight, stored.fact.valid_from_ms, stored.fact.raw, stored.fact.id))
         });
-        let shown = found.iter().take(wanted.count).map(|stored| reference(stored, facts::content(stored, kind)));
+        let shown =
+            found.iter().take(wanted.count).map(|stored| reference(stored, facts::content(stored, kind)));
         let entry = by_kind.entry(&wanted.kind).or_insert_with(|| json!([]));
         if let Json::Array(list) = entry {
             list.extend(shown);

@@ -71,7 +71,10 @@ impl Merger {
                 let columns = spec.columns.iter().enumerate();
                 let series = spec.series.iter().enumerate();
                 let touches = Touches {
-                    columns: columns.filter(|(_, c)| wins(c.merge) && reads(&c.sources)).map(|(i, _)| i).collect(),
+                    columns: columns
+                        .filter(|(_, c)| wins(c.merge) && reads(&c.sources))
+                        .map(|(i, _)| i)
+                        .collect(),
                     series: series.filter(|(_, s)| reads(&s.sources)).map(|(i, _)| i).collect(),
                 };
                 (Arc::from(kind.name.as_str()), touches)

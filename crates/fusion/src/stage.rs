@@ -169,7 +169,8 @@ impl Thread {
             if batch.is_empty() {
                 continue;
             }
-            metrics::counter!("yibiao_received_records_total", "stage" => "fusion").increment(batch.len() as u64);
+            metrics::counter!("yibiao_received_records_total", "stage" => "fusion")
+                .increment(batch.len() as u64);
             let mut by_shard: BTreeMap<i32, Vec<&Message>> = BTreeMap::new();
             for message in &batch.messages {
                 by_shard.entry(message.partition).or_default().push(message);
@@ -231,7 +232,8 @@ fn measure(applied: &Applied, oldest_ms: i64) {
     {
         counter!("yibiao_warnings_total", "stage" => "fusion", "state" => state).increment(count);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     if oldest_ms > 0 && oldest_ms < i64::MAX {
         gauge!("yibiao_event_lag_seconds", "stage" => "fusion").set((now - oldest_ms).max(0) as f64 / 1000.0);
     }

@@ -67,7 +67,8 @@ async fn compare(
     verified: &mut Verified,
 ) -> Result<(), Error> {
     let shard = view.shard();
-    let mut facts: BTreeMap<String, Vec<StoredFact>> = rules.fact_kinds().into_iter().map(|kind| (kind.to_owned(), Vec::new())).collect();
+    let mut facts: BTreeMap<String, Vec<StoredFact>> =
+        rules.fact_kinds().into_iter().map(|kind| (kind.to_owned(), Vec::new())).collect();
     for (place, state) in chunk {
         verified.places += 1;
         let of_place = view.facts(*place, None)?;
@@ -105,7 +106,8 @@ async fn compare(
         for rule in expected.keys().chain(kept.keys()).copied().collect::<std::collections::BTreeSet<_>>() {
             let (incremental, full) = (kept.get(rule), expected.get(rule));
             if incremental != full {
-                let words = |severity: Option<&i64>| severity.map_or("silent".into(), |n| format!("firing at {n}"));
+                let words =
+                    |severity: Option<&i64>| severity.map_or("silent".into(), |n| format!("firing at {n}"));
                 verified.differences.push(Difference {
                     shard,
                     place: *place,

@@ -9,8 +9,9 @@ use yibiao_tables::{
 };
 
 use crate::{
-    Error, facts,
+    Error,
     evidence::reference,
+    facts,
     merge::{self, Merger},
 };
 
@@ -39,7 +40,11 @@ pub fn why(view: &View, table: &str, key: PlaceId, column: &str) -> Result<Why, 
         WARNINGS => {
             let evidence = schema.column("evidence").and_then(|index| row[index].as_text()).unwrap_or("{}");
             let evidence: Json = serde_json::from_str(evidence).unwrap_or_default();
-            Ok(Why { value, how: "the rule's evidence when the warning last held".into(), facts: vec![evidence] })
+            Ok(Why {
+                value,
+                how: "the rule's evidence when the warning last held".into(),
+                facts: vec![evidence],
+            })
         }
         _ => Err(Error::Ask(format!("{table} is a change log: each of its rows names its own raw record"))),
     }
@@ -47,7 +52,8 @@ pub fn why(view: &View, table: &str, key: PlaceId, column: &str) -> Result<Why, 
 
 fn of_place(view: &View, place: PlaceId, column: &str, value: Value) -> Result<Why, Error> {
     let spec = view.tables().places();
-    let Some((index, merged)) = spec.columns.iter().enumerate().find(|(_, merged)| merged.column.name == column)
+    let Some((index, merged)) =
+        spec.columns.iter().enumerate().find(|(_, merged)| merged.column.name == column)
     else {
         return Ok(Why { value, how: "made by the system, not of facts".into(), facts: Vec::new() });
     };
@@ -60,7 +66,9 @@ fn of_place(view: &View, place: PlaceId, column: &str, value: Value) -> Result<W
     behind.sort_by_key(|stored| (stored.fact.valid_from_ms, stored.fact.recorded_at_ms, stored.fact.raw));
     behind.reverse();
     let how = match merged.merge {
-        Merge::SourceOrder => "the first source that has a value, the freshest of its facts; the others follow".into(),
+        Merge::SourceOrder => {
+            "the first source that has a value, the freshest of its facts; the others follow".into()
+        }
         Merge::Latest => "the freshest fact; the others follow".into(),
         Merge::Max => "the highest value; the others follow".into(),
         Merge::Min => "the lowest value; the others follow".into(),

@@ -30,14 +30,15 @@ struct Version {
 fn histories() -> impl Strategy<Value = Vec<(usize, Vec<Version>)>> {
     // Days near together, and days so far apart that windows lose each other.
     let day = prop_oneof![3 => 0..40i32, 1 => 0..400i32];
-    let version = (day, -3..9i64, prop::bool::weighted(0.1), prop::bool::weighted(0.25), prop::bool::weighted(0.2))
-        .prop_map(|(day, amount, has_ended, retract, second_feed)| Version {
-            day,
-            amount,
-            has_ended,
-            retract,
-            second_feed,
-        });
+    let version =
+        (day, -3..9i64, prop::bool::weighted(0.1), prop::bool::weighted(0.25), prop::bool::weighted(0.2))
+            .prop_map(|(day, amount, has_ended, retract, second_feed)| Version {
+                day,
+                amount,
+                has_ended,
+                retract,
+                second_feed,
+            });
     prop::collection::vec((0..KINDS.len(), prop::collection::vec(version, 1..4)), 1..24)
 }
 
@@ -61,7 +62,9 @@ fn stored(number: usize, kind: &str, version: &Version, raw: i64) -> Option<Stor
         }
         "dispute" => vec![Value::Null; 4],
         "organisation" => vec![Value::Null; 4],
-        _ => (0..17).map(|n| if (n + amount) % 4 == 0 { Value::Null } else { text(format!("{n}-{amount}")) }).collect(),
+        _ => (0..17)
+            .map(|n| if (n + amount) % 4 == 0 { Value::Null } else { text(format!("{n}-{amount}")) })
+            .collect(),
     };
     let (_, mut fact) = fact(kind, place("p"), &format!("{kind}-{number}"), day, payload);
     fact.id = FactId::derive(&"a/b".parse().unwrap(), &number.to_string(), 0);
@@ -82,7 +85,12 @@ fn stored(number: usize, kind: &str, version: &Version, raw: i64) -> Option<Stor
 type Facts = BTreeMap<usize, StoredFact>;
 
 /// Applies the versions in the given order of facts, settling now and then, as batches do.
-fn incremental(merger: &Merger, histories: &[(usize, Vec<Version>)], order: &[usize], batch: usize) -> (PlaceState, Facts) {
+fn incremental(
+    merger: &Merger,
+    histories: &[(usize, Vec<Version>)],
+    order: &[usize],
+    batch: usize,
+) -> (PlaceState, Facts) {
     let (mut state, mut facts, mut stale) = (PlaceState::default(), Facts::new(), Stale::default());
     let mut seen = vec![0usize; histories.len()];
     for (step, &number) in order.iter().enumerate() {
@@ -121,7 +129,7 @@ fn setup() -> &'static (Tables, Merger) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn any_order_and_any_batches_give_the_row_of_a_computation_from_scratch(
         histories in histories(),

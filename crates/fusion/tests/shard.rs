@@ -22,7 +22,9 @@ fn home(place: PlaceId, home: &Home, days: std::ops::Range<i32>) -> Vec<(String,
     let mut facts = vec![registration(place, home.rooms, home.is_rental, home.registered)];
     for (kind, amount) in [("water", home.water), ("electricity", home.power), ("gas", home.gas)] {
         // A little up and down, as people live.
-        facts.extend(days.clone().map(|day| reading(kind, place, day, amount + amount / 20 * i64::from(day % 3 - 1))));
+        facts.extend(
+            days.clone().map(|day| reading(kind, place, day, amount + amount / 20 * i64::from(day % 3 - 1))),
+        );
     }
     facts
 }
@@ -79,7 +81,10 @@ async fn a_crowded_rental_is_raised_with_its_evidence_updated_and_cleared_and_it
         ("leak", Home { is_rental: true, registered: 2, water: 2_300, power: 5_500, gas: 300, rooms: 2 }),
         ("heater", Home { is_rental: true, registered: 2, water: 300, power: 26_000, gas: 300, rooms: 2 }),
         ("guests", Home { registered: 2, water: 600, power: 9_800, gas: 800, ..FAMILY }),
-        ("dormitory", Home { is_rental: true, registered: 10, rooms: 3, water: 1_000, power: 16_500, gas: 1_100 }),
+        (
+            "dormitory",
+            Home { is_rental: true, registered: 10, rooms: 3, water: 1_000, power: 16_500, gas: 1_100 },
+        ),
         ("empty", Home { is_rental: true, registered: 0, rooms: 2, water: 0, power: 250, gas: 0 }),
     ];
     let mut log = Log::default();
@@ -88,7 +93,8 @@ async fn a_crowded_rental_is_raised_with_its_evidence_updated_and_cleared_and_it
         log.push_all(home(place(name), look_alike, 0..20));
     }
     log.push(vec![hazard(place("family"), 1, 12, "飞线充电", 2)]);
-    apply(&mut applier, &mut rules, &log, 0, log.frames.len(), 3).await;
+    // One home a batch: water and power without the gas, which speaks against it, would raise the salon for a moment.
+    apply(&mut applier, &mut rules, &log, 0, log.frames.len(), 4).await;
     for (name, _) in &look_alikes {
         assert_eq!(warning(&shard, place(name), "rule"), Value::Null, "{name}");
     }
@@ -101,7 +107,9 @@ async fn a_crowded_rental_is_raised_with_its_evidence_updated_and_cleared_and_it
     let evidence: serde_json::Value = serde_json::from_str(&evidence).unwrap();
     assert_eq!(evidence["facts"]["water"].as_array().unwrap().len(), 3);
     assert_eq!(evidence["facts"]["registration"][0]["registered_count"], 1);
-    assert!(evidence["facts"]["water"][0]["raw"].as_str().unwrap().starts_with("raw.utilities.water-readings/0/"));
+    assert!(
+        evidence["facts"]["water"][0]["raw"].as_str().unwrap().starts_with("raw.utilities.water-readings/0/")
+    );
     assert_eq!(evidence["thresholds"]["people_min"], 5.5);
     assert!(evidence["numbers"]["people"].as_i64().unwrap() >= 8);
     assert_verified(&shard, &mut rules).await;
@@ -220,7 +228,9 @@ async fn the_change_log_is_dense_and_replaying_it_gives_the_tables() {
     log.push_all(home(place("b"), &FAMILY, 0..16));
     // Everything about b is taken back.
     let gone = home(place("b"), &FAMILY, 0..16).into_iter();
-    log.push_all(gone.map(|(kind, fact)| support::fact(&kind, fact.place, &fact.source_key, 0, vec![])).collect());
+    log.push_all(
+        gone.map(|(kind, fact)| support::fact(&kind, fact.place, &fact.source_key, 0, vec![])).collect(),
+    );
     log.push(vec![support::fact("water", place("c"), "never seen", 0, vec![])]);
     let applied = apply(&mut applier, &mut rules, &log, 0, log.frames.len(), 2).await;
     assert_eq!(applied.facts_unknown, 1);
@@ -249,7 +259,8 @@ async fn the_change_log_is_dense_and_replaying_it_gives_the_tables() {
         assert_eq!(by_bucket, current.len());
     }
     assert_eq!(applier.holding().places, 1);
-    let deleted: Vec<&Change> = changes.iter().filter(|c| c.table == "fact_water" && c.operation == Operation::Delete).collect();
+    let deleted: Vec<&Change> =
+        changes.iter().filter(|c| c.table == "fact_water" && c.operation == Operation::Delete).collect();
     assert_eq!(deleted.len(), 16);
     assert_ne!(deleted[0].row.last(), Some(&Value::Null), "a retraction says what it retracts");
 
@@ -271,7 +282,9 @@ async fn a_changed_rule_judges_all_places_again_and_a_removed_one_takes_its_warn
     let tables = tables();
     let text = std::fs::read_to_string(pipelines().join("rules/crowded_rental.sql")).unwrap();
     let strict = text.replace("-- param people_min: 5.5", "-- param people_min: 50");
-    for (files, expected) in [(vec![("r.sql", strict)], "cleared"), (vec![("r.sql", text)], "raised"), (vec![], "cleared")] {
+    for (files, expected) in
+        [(vec![("r.sql", strict)], "cleared"), (vec![("r.sql", text)], "raised"), (vec![], "cleared")]
+    {
         let shard = open(dir.path(), &tables);
         let mut rules = Rules::parse(files, &tables).await.unwrap();
         let mut applier = Applier::new(&shard, 1).unwrap();
@@ -292,10 +305,14 @@ async fn a_changed_specification_merges_all_rows_again() {
     }
     let path = pipelines().join("tables/places.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
-    let more = "  - {name: gas_most, type: decimal, title: 最高, merge: max, from: [{kind: gas, column: amount}]}\n";
+    let more =
+        "  - {name: gas_most, type: decimal, title: 最高, merge: max, from: [{kind: gas, column: amount}]}\n";
     let tables = yibiao_tables::Tables::parse(&path, &(text + more), &kinds(), 4).unwrap();
     let shard = open(dir.path(), &tables);
-    assert!(shard.view().row("places", place("a")).is_err(), "rows of another width are not shown as if they fitted");
+    assert!(
+        shard.view().row("places", place("a")).is_err(),
+        "rows of another width are not shown as if they fitted"
+    );
     let mut rules = rules(&tables).await;
     let mut applier = Applier::new(&shard, 1).unwrap();
     assert!(applier.refresh(&mut rules).await.unwrap());
@@ -328,7 +345,14 @@ async fn frames_that_cannot_be_applied_stop_the_stage_and_say_where() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, mut applier, mut rules) = setup(dir.path()).await;
     let topic = std::sync::Arc::from("std.water");
-    let bad = Incoming { topic: &topic, partition: 0, offset: 7, timestamp_ms: 0, header: Some(b"\xff"), value: None };
+    let bad = Incoming {
+        topic: &topic,
+        partition: 0,
+        offset: 7,
+        timestamp_ms: 0,
+        header: Some(b"\xff"),
+        value: None,
+    };
     let error = applier.apply(&mut rules, &[bad]).await.unwrap_err().to_string();
     assert!(error.contains("std.water[0] offset 7 cannot be read"), "{error}");
     drop(applier);
@@ -343,23 +367,45 @@ async fn frames_that_cannot_be_applied_stop_the_stage_and_say_where() {
 async fn rules_that_are_not_about_one_place_are_refused_with_the_line() {
     let tables = tables();
     let rule = |shape: &str, sql: &str| {
-        format!("-- rule: r\n-- title: t\n-- version: 1\n-- shape: {shape}\n-- message: \"{{address}}\"\n--\n{sql}")
+        format!(
+            "-- rule: r\n-- title: t\n-- version: 1\n-- shape: {shape}\n-- message: \"{{address}}\"\n--\n{sql}"
+        )
     };
     for (shape, sql, expected) in [
         ("row", "SELECT place_id, 1 AS severity\nFROM fact_water", "r.sql:8: it reads fact_water"),
         ("row", "SELECT place_id, count(*) AS severity\nFROM places GROUP BY place_id", "r.sql:8: it groups"),
         ("facts", "SELECT 1 AS place_id, 1 AS severity FROM places", "place_id is the place's own"),
-        ("facts", "SELECT max(place_id) AS p, count(*) AS severity FROM fact_water\nGROUP BY raw_topic", "r.sql:8: it groups without place_id"),
-        ("facts", "SELECT a.place_id, 1 AS severity FROM places a\nJOIN fact_water b ON a.county = b.feed", "r.sql:8: it joins otherwise"),
+        (
+            "facts",
+            "SELECT max(place_id) AS p, count(*) AS severity FROM fact_water\nGROUP BY raw_topic",
+            "r.sql:8: it groups without place_id",
+        ),
+        (
+            "facts",
+            "SELECT a.place_id, 1 AS severity FROM places a\nJOIN fact_water b ON a.county = b.feed",
+            "r.sql:8: it joins otherwise",
+        ),
         ("facts", "SELECT place_id, 1 AS severity FROM places\nLIMIT 5", "limit is not possible"),
-        ("facts", "SELECT place_id, rank() OVER (ORDER BY rooms) AS severity FROM places", "not partitioned by place_id"),
-        ("facts", "SELECT place_id, 1 AS severity FROM places WHERE place_id IN (SELECT place_id FROM fact_water)", "a subquery"),
-        ("row", "SELECT place_id, 1 AS severity FROM places\nWHERE last_event_on < now()", "r.sql:8: now() depends"),
+        (
+            "facts",
+            "SELECT place_id, rank() OVER (ORDER BY rooms) AS severity FROM places",
+            "not partitioned by place_id",
+        ),
+        (
+            "facts",
+            "SELECT place_id, 1 AS severity FROM places WHERE place_id IN (SELECT place_id FROM fact_water)",
+            "a subquery",
+        ),
+        (
+            "row",
+            "SELECT place_id, 1 AS severity FROM places\nWHERE last_event_on < now()",
+            "r.sql:8: now() depends",
+        ),
         ("row", "SELECT place_id, 1 AS severity FROM places WHERE rooms > $many", "$many is not given"),
         ("row", "SELECT place_id, county AS severity FROM places", "not a whole number"),
         ("row", "SELECT rooms, 1 AS severity FROM places", "no column place_id"),
         ("row", "SELECT place_id, 1 AS severity\nFROM plaices", "plaices"),
-        ("row", "SELECT place_id, 1 AS severity\nFROM places WHEREE", "r.sql"),
+        ("row", "SELECT place_id, 1 AS severity\nFROM places WHERE rooms = = 3", "r.sql:8"),
         ("row", "DELETE FROM places", "exactly one SELECT"),
     ] {
         let error = Rules::parse(vec![("r.sql", rule(shape, sql))], &tables).await.err();

@@ -26,7 +26,8 @@ struct Bench {
 
 impl Bench {
     async fn start(dir: &std::path::Path) -> Self {
-        let broker = yibiao_broker::Broker::start(yibiao_broker::Config::new(dir.join("broker"))).await.unwrap();
+        let broker =
+            yibiao_broker::Broker::start(yibiao_broker::Config::new(dir.join("broker"))).await.unwrap();
         let config = ClientConfig { bootstrap: broker.bootstrap().to_string(), ..ClientConfig::default() };
         let client = Client::new(&config).unwrap();
         let (tables, kinds) = (tables(), kinds());
@@ -42,10 +43,14 @@ impl Bench {
         for kind in self.kinds.iter().cloned().collect::<Vec<_>>() {
             for shard in 0..SHARDS {
                 let feed = feed_of(&kind.name);
-                let frame_header = FrameHeader { feed: feed.to_string(), raw_topic: feed.raw_topic(), ..Default::default() };
+                let frame_header =
+                    FrameHeader { feed: feed.to_string(), raw_topic: feed.raw_topic(), ..Default::default() };
                 let mut builder = FrameBuilder::new(kind.clone(), frame_header);
-                for (_, fact) in facts.iter().filter(|(k, f)| *k == kind.name && f.place.shard(SHARDS) == shard) {
-                    builder.push(Fact { raw: RawPosition { offset: self.next_raw, index: 0 }, ..fact.clone() });
+                for (_, fact) in
+                    facts.iter().filter(|(k, f)| *k == kind.name && f.place.shard(SHARDS) == shard)
+                {
+                    builder
+                        .push(Fact { raw: RawPosition { offset: self.next_raw, index: 0 }, ..fact.clone() });
                     self.next_raw += 1;
                 }
                 let Some(frame) = builder.finish().unwrap() else { continue };
@@ -74,7 +79,8 @@ impl Bench {
     async fn run(&self, shards: Vec<Shard>) -> (Progress, CancellationToken, tokio::task::JoinHandle<()>) {
         let rules = pipelines().join("rules");
         let config = Config { threads: 2, ..Config::default() };
-        let fusion = Fusion::open(config, shards, &self.kinds, &rules, self.client.clone(), SHARDS).await.unwrap();
+        let fusion =
+            Fusion::open(config, shards, &self.kinds, &rules, self.client.clone(), SHARDS).await.unwrap();
         let (progress, shutdown) = (fusion.progress(), CancellationToken::new());
         let running = tokio::spawn({
             let shutdown = shutdown.clone();
@@ -127,7 +133,8 @@ fn polars_water(shards: &[Shard]) -> Vec<(i64, i64, i64)> {
         .sort(["place"], SortMultipleOptions::default())
         .collect()
         .unwrap();
-    let column = |name: &str| sums.column(name).unwrap().i64().unwrap().into_no_null_iter().collect::<Vec<_>>();
+    let column =
+        |name: &str| sums.column(name).unwrap().i64().unwrap().into_no_null_iter().collect::<Vec<_>>();
     let (places, sums, days) = (column("place"), column("sum"), column("days"));
     places.into_iter().zip(sums).zip(days).map(|((place, sum), days)| (place, sum, days)).collect()
 }

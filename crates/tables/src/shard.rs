@@ -43,8 +43,7 @@ const MARKS_KEYSPACE: usize = 4;
 const POSITIONS_KEYSPACE: usize = 5;
 const NAMES_KEYSPACE: usize = 6;
 const META_KEYSPACE: usize = 7;
-const KEYSPACES: [&str; 8] =
-    ["facts", "places", "warnings", "outbox", "marks", "positions", "names", "meta"];
+const KEYSPACES: [&str; 8] = ["facts", "places", "warnings", "outbox", "marks", "positions", "names", "meta"];
 
 const SEQUENCE: &str = "sequence";
 const LAYOUT: &str = "layout";
@@ -250,7 +249,11 @@ impl View {
         self.rows_from(table, key).next().transpose()
     }
 
-    fn rows_from(&self, table: &str, prefix: Vec<u8>) -> impl Iterator<Item = Result<Vec<Value>, Error>> + '_ {
+    fn rows_from(
+        &self,
+        table: &str,
+        prefix: Vec<u8>,
+    ) -> impl Iterator<Item = Result<Vec<Value>, Error>> + '_ {
         let schema = self.tables().schema(table).cloned();
         let keyspace = match (&schema, table) {
             (Err(_), _) => None,
@@ -287,7 +290,10 @@ impl View {
             Some(schema) if schema.columns.len() != row.len() => Err(Error::Layout {
                 shard: self.shard(),
                 found: format!("{} columns in {}", row.len(), schema.name),
-                expected: format!("{} (the fusion stage rebuilds the rows when it starts)", schema.columns.len()),
+                expected: format!(
+                    "{} (the fusion stage rebuilds the rows when it starts)",
+                    schema.columns.len()
+                ),
             }),
             _ => Ok(row),
         }

@@ -6,9 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use yibiao_records::{Column, ColumnType, FactKind, FactKinds, PlaceId, TableSchema};
 
-pub use places::{
-    FactField, Measure, Merge, MergedColumn, PlacesSpec, Series as SeriesSpec, Source, Span,
-};
+pub use places::{FactField, Measure, Merge, MergedColumn, PlacesSpec, Series as SeriesSpec, Source, Span};
 
 use crate::Error;
 
@@ -33,7 +31,8 @@ impl Tables {
     /// for an existing folder.
     pub fn load(dir: &Path, kinds: &FactKinds, buckets_per_shard: u32) -> Result<Self, Error> {
         let path = dir.join("places.yaml");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         Self::parse(&path, &text, kinds, buckets_per_shard)
     }
 

@@ -25,7 +25,11 @@ impl Applier {
         }
         let shard = self.shard().number();
         if merged_by.is_some() {
-            tracing::info!(shard, merge = !is_merged, "tables or rules have changed: places are brought up to date");
+            tracing::info!(
+                shard,
+                merge = !is_merged,
+                "tables or rules have changed: places are brought up to date"
+            );
         }
         let view = self.shard().view();
         let mut chunk = Vec::with_capacity(CHUNK);

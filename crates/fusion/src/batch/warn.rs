@@ -23,7 +23,12 @@ impl Applier {
     ///
     /// A rule is asked about a place only when something that it reads has changed there: its row, or facts of a
     /// kind that it names. What it said before stands otherwise. `all` asks about everything.
-    pub(super) async fn warn(&mut self, batch: &mut Batch, rules: &mut Rules, all: bool) -> Result<(), Error> {
+    pub(super) async fn warn(
+        &mut self,
+        batch: &mut Batch,
+        rules: &mut Rules,
+        all: bool,
+    ) -> Result<(), Error> {
         let mut asked: BTreeMap<Arc<str>, Vec<PlaceId>> = BTreeMap::new();
         let mut by_kind: BTreeMap<String, BTreeSet<PlaceId>> = BTreeMap::new();
         for (rule, reads) in rules.reads() {
@@ -66,7 +71,13 @@ impl Applier {
         Ok(())
     }
 
-    fn judge(&mut self, batch: &mut Batch, rule: &Rule, place: PlaceId, hit: Option<&Hit>) -> Result<(), Error> {
+    fn judge(
+        &mut self,
+        batch: &mut Batch,
+        rule: &Rule,
+        place: PlaceId,
+        hit: Option<&Hit>,
+    ) -> Result<(), Error> {
         let state = &batch.places[&place].state;
         let alarm = state.alarms.iter().find(|alarm| alarm.rule == rule.name);
         let now = hit.map(|hit| (hit.severity, warnings::update_key(rule, hit)));

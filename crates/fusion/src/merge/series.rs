@@ -104,9 +104,9 @@ pub(super) fn forget(spec: &SeriesSpec, kept: &mut DailySeries, event_day: Optio
 pub(super) fn span(measure: Measure, event_day: Option<i32>) -> Option<(i32, i32)> {
     match measure {
         Measure::Sum(Span::All) | Measure::Count(Span::All) | Measure::Days(Span::All) => Some((0, 0)),
-        Measure::Sum(Span::Days(days)) | Measure::Count(Span::Days(days)) | Measure::Days(Span::Days(days)) => {
-            event_day.map(|last| (last - days as i32 + 1, last))
-        }
+        Measure::Sum(Span::Days(days))
+        | Measure::Count(Span::Days(days))
+        | Measure::Days(Span::Days(days)) => event_day.map(|last| (last - days as i32 + 1, last)),
         Measure::Peak { window, over, .. } => event_day.map(|last| (last - (window + over) as i32 + 2, last)),
     }
 }

@@ -21,7 +21,8 @@ fn candidate(merged: &MergedColumn, stored: &StoredFact) -> Option<Winner> {
     if has_ended(stored) {
         return None;
     }
-    let found = merged.sources.iter().enumerate().find_map(|(rank, source)| Some((rank, given(source, stored)?)));
+    let found =
+        merged.sources.iter().enumerate().find_map(|(rank, source)| Some((rank, given(source, stored)?)));
     let (rank, value) = found?;
     Some(Winner {
         value: value.into_owned(),
@@ -50,7 +51,8 @@ fn compare(merge: Merge, a: &Winner, b: &Winner) -> Ordering {
 }
 
 fn freshness(winner: &Winner) -> impl Ord + '_ {
-    let Winner { valid_from_ms, recorded_at_ms, feed, raw_topic, raw_partition, raw, kind, fact, .. } = winner;
+    let Winner { valid_from_ms, recorded_at_ms, feed, raw_topic, raw_partition, raw, kind, fact, .. } =
+        winner;
     (valid_from_ms, recorded_at_ms, feed, raw_topic, raw_partition, raw, kind, fact)
 }
 
@@ -80,8 +82,5 @@ pub(super) fn best(merged: &MergedColumn, facts: &[StoredFact]) -> Option<Winner
     if matches!(merged.merge, Merge::EventDay | Merge::Series { .. }) {
         return None;
     }
-    facts
-        .iter()
-        .filter_map(|stored| candidate(merged, stored))
-        .max_by(|a, b| compare(merged.merge, a, b))
+    facts.iter().filter_map(|stored| candidate(merged, stored)).max_by(|a, b| compare(merged.merge, a, b))
 }

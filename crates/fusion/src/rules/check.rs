@@ -9,7 +9,9 @@
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     error::DataFusionError,
-    logical_expr::{BinaryExpr, Distinct, Expr, Join, LogicalPlan, Operator, Volatility, utils::split_conjunction},
+    logical_expr::{
+        BinaryExpr, Distinct, Expr, Join, LogicalPlan, Operator, Volatility, utils::split_conjunction,
+    },
 };
 use yibiao_tables::Problem;
 
@@ -98,7 +100,10 @@ fn check_node(rule: &Rule, node: &LogicalPlan, refuse: &mut impl FnMut(&str, Str
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_lowercase();
-            refuse(&name, format!("{name} is not possible in a rule of shape '{:?}'", rule.shape).to_lowercase());
+            refuse(
+                &name,
+                format!("{name} is not possible in a rule of shape '{:?}'", rule.shape).to_lowercase(),
+            );
         }
     }
 }
@@ -130,7 +135,12 @@ fn check_expr(expr: &Expr, refuse: &mut impl FnMut(&str, String)) {
     match expr {
         Expr::ScalarFunction(function) if function.func.signature().volatility != Volatility::Immutable => {
             let name = function.func.name();
-            refuse(name, format!("{name}() depends on something else than the place's facts; event time is last_event_on"));
+            refuse(
+                name,
+                format!(
+                    "{name}() depends on something else than the place's facts; event time is last_event_on"
+                ),
+            );
         }
         Expr::ScalarVariable(..) => refuse("@", "variables are not known in rules".into()),
         Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {

@@ -15,7 +15,10 @@ use arrow::{
 };
 use datafusion::{
     catalog::streaming::StreamingTable,
-    common::{TableReference, tree_node::{TreeNode, TreeNodeRecursion}},
+    common::{
+        TableReference,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     error::DataFusionError,
     execution::TaskContext,
     logical_expr::LogicalPlan,
@@ -95,7 +98,8 @@ pub struct Rules {
 impl Rules {
     /// Reads, checks and plans every `*.sql` in `dir`; every problem at once.
     pub async fn load(dir: &Path, tables: &Tables) -> Result<Self, Error> {
-        let refused = |what: String| Error::Rules { problems: vec![Problem { path: dir.into(), line: 0, what }] };
+        let refused =
+            |what: String| Error::Rules { problems: vec![Problem { path: dir.into(), line: 0, what }] };
         let entries = std::fs::read_dir(dir).map_err(|error| refused(format!("cannot be read: {error}")))?;
         let mut paths: Vec<_> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -249,8 +253,9 @@ impl<'a> Planner<'a> {
             let schema = tables.schema(&table)?.arrow();
             let batch = Mutex::new(RecordBatch::new_empty(schema.clone()));
             let slot = Arc::new(Slot { schema: schema.clone(), batch });
-            let registered = StreamingTable::try_new(schema, vec![slot.clone()])
-                .and_then(|provider| context.register_table(TableReference::bare(table.clone()), Arc::new(provider)));
+            let registered = StreamingTable::try_new(schema, vec![slot.clone()]).and_then(|provider| {
+                context.register_table(TableReference::bare(table.clone()), Arc::new(provider))
+            });
             registered.map_err(|source| Error::Rule { rule: table.clone(), source: Box::new(source) })?;
             slots.insert(table, slot);
         }
@@ -292,7 +297,11 @@ impl<'a> Planner<'a> {
             vec![rule.problem(line_in(&text), text)]
         })?;
         let mut statement = match (statements.pop_front(), statements.is_empty()) {
-            (Some(Statement::Statement(statement)), true) if matches!(*statement, ast::Statement::Query(_)) => statement,
+            (Some(Statement::Statement(statement)), true)
+                if matches!(*statement, ast::Statement::Query(_)) =>
+            {
+                statement
+            }
             _ => return Err(vec![rule.problem(1, "a rule is exactly one SELECT")]),
         };
         let mut used = BTreeSet::new();
@@ -316,7 +325,12 @@ impl<'a> Planner<'a> {
             .parameters
             .keys()
             .filter(|name| !used.contains(*name))
-            .map(|name| rule.problem(1, format!("the parameter {name} is not used: remove it, or write ${name} in the SQL")))
+            .map(|name| {
+                rule.problem(
+                    1,
+                    format!("the parameter {name} is not used: remove it, or write ${name} in the SQL"),
+                )
+            })
             .collect();
         if unused.is_empty() { Ok(Statement::Statement(statement)) } else { Err(unused) }
     }
@@ -328,7 +342,9 @@ impl<'a> Planner<'a> {
         let places = self.tables.schema(PLACES).map_err(|error| vec![rule.problem(0, error.to_string())])?;
         for name in placeholders(&rule.message) {
             if !output.contains(&name) && places.column(name).is_none() {
-                problems.push(rule.problem(1, format!("message: {{{name}}} is no column of the rule or of places")));
+                problems.push(
+                    rule.problem(1, format!("message: {{{name}}} is no column of the rule or of places")),
+                );
             }
         }
         for name in &rule.update_when {
@@ -343,7 +359,12 @@ impl<'a> Planner<'a> {
                 super::Pick::Heaviest(column) => kind.column(column).is_some(),
             };
             if !kind.is_some_and(|kind| has_column(kind)) {
-                problems.push(rule.problem(1, format!("evidence: {} does not exist, or lacks the column", evidence.kind)));
+                problems.push(
+                    rule.problem(
+                        1,
+                        format!("evidence: {} does not exist, or lacks the column", evidence.kind),
+                    ),
+                );
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -377,7 +398,9 @@ fn hits_of(batch: &RecordBatch) -> Result<Vec<Hit>, DataFusionError> {
         let Some(place) = PlaceId::new(places.value(row)).filter(|_| places.is_valid(row)) else { continue };
         let numbers = columns
             .iter()
-            .map(|(name, array, formatter)| ((*name).clone(), json(array, row, &formatter.value(row).to_string())))
+            .map(|(name, array, formatter)| {
+                ((*name).clone(), json(array, row, &formatter.value(row).to_string()))
+            })
             .collect();
         let severity = if severities.is_valid(row) { severities.value(row) } else { 1 };
         hits.push(Hit { place, severity, numbers });
@@ -397,7 +420,11 @@ fn json(array: &dyn Array, row: usize, text: &str) -> serde_json::Value {
         kind if kind.is_numeric() => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => {
                 let rounded = (number * 1000.0).round() / 1000.0;
-                if rounded.fract() == 0.0 && rounded.abs() < 1e15 { Json::from(rounded as i64) } else { Json::from(rounded) }
+                if rounded.fract() == 0.0 && rounded.abs() < 1e15 {
+                    Json::from(rounded as i64)
+                } else {
+                    Json::from(rounded)
+                }
             }
             _ => Json::from(text),
         },

@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use yibiao_fusion::{Applied, Applier, Incoming, Rules};
 use yibiao_records::{
-    Fact, FactId, FactKind, FactKinds, FeedId, FrameBuilder, FrameHeader, PlaceId, RawPosition, Statement, Value,
+    Fact, FactId, FactKind, FactKinds, FeedId, FrameBuilder, FrameHeader, PlaceId, RawPosition, Statement,
+    Value,
 };
 use yibiao_state::Options;
 use yibiao_tables::{Shard, Tables};

@@ -115,7 +115,8 @@ fn cell(column: &MergedColumn, facts: &[StoredFact], last: Option<i32>) -> Value
             // By rank, then by freshness; the best stands last.
             let mut candidates: BTreeMap<_, Value> = BTreeMap::new();
             for stored in facts.iter().filter(|stored| !ended(stored)) {
-                let found = column.sources.iter().enumerate().find_map(|(rank, s)| Some((rank, value(s, stored)?)));
+                let found =
+                    column.sources.iter().enumerate().find_map(|(rank, s)| Some((rank, value(s, stored)?)));
                 let Some((rank, value)) = found else { continue };
                 let order = match merge {
                     Merge::SourceOrder => (-(rank as i64), Value::Null),
@@ -124,7 +125,8 @@ fn cell(column: &MergedColumn, facts: &[StoredFact], last: Option<i32>) -> Value
                     other => unreachable!("{other:?} is not in the tests' specification"),
                 };
                 let fact = &stored.fact;
-                let fresh = (fact.valid_from_ms, fact.recorded_at_ms, stored.feed.clone(), stored.raw_topic.clone());
+                let fresh =
+                    (fact.valid_from_ms, fact.recorded_at_ms, stored.feed.clone(), stored.raw_topic.clone());
                 let fresh = (fresh, stored.raw_partition, fact.raw, stored.kind.clone(), fact.id);
                 candidates.insert((order, fresh), value);
             }

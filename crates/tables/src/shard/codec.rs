@@ -149,8 +149,14 @@ pub(super) fn fact_bytes(stored: &StoredFact, names: &Names) -> Vec<u8> {
 
 pub(super) fn fact_from(key: &[u8], bytes: &[u8], names: &Names) -> Result<StoredFact, Unreadable> {
     let message = FactMessage::decode(bytes).map_err(text)?;
-    let [place, kind, id] = [&key[..8.min(key.len())], key.get(8..12).unwrap_or(&[]), key.get(12..).unwrap_or(&[])];
-    let place = place.try_into().ok().map(i64::from_be_bytes).and_then(PlaceId::new).ok_or("a fact's key has no place")?;
+    let [place, kind, id] =
+        [&key[..8.min(key.len())], key.get(8..12).unwrap_or(&[]), key.get(12..).unwrap_or(&[])];
+    let place = place
+        .try_into()
+        .ok()
+        .map(i64::from_be_bytes)
+        .and_then(PlaceId::new)
+        .ok_or("a fact's key has no place")?;
     let kind = u32::from_be_bytes(kind.try_into().map_err(|_| "a fact's key has no kind")?);
     let id = FactId::from_bytes(id.try_into().map_err(|_| "a fact's key has no id")?);
     Ok(StoredFact {
@@ -371,7 +377,11 @@ pub(super) fn place_from(bytes: &[u8], names: &Names) -> Result<PlaceState, Unre
         row: message.row.map(values).unwrap_or_default(),
         facts: message.facts,
         winners,
-        series: message.series.into_iter().map(|series| series_from(series, names)).collect::<Result<_, _>>()?,
+        series: message
+            .series
+            .into_iter()
+            .map(|series| series_from(series, names))
+            .collect::<Result<_, _>>()?,
         alarms: alarms.collect::<Result<_, Unreadable>>()?,
     })
 }

@@ -126,9 +126,9 @@ impl Measure {
     fn reach(self) -> Option<u32> {
         match self {
             Measure::Sum(Span::All) | Measure::Count(Span::All) | Measure::Days(Span::All) => None,
-            Measure::Sum(Span::Days(days)) | Measure::Count(Span::Days(days)) | Measure::Days(Span::Days(days)) => {
-                Some(days)
-            }
+            Measure::Sum(Span::Days(days))
+            | Measure::Count(Span::Days(days))
+            | Measure::Days(Span::Days(days)) => Some(days),
             Measure::Peak { window, over, .. } => Some(window + over - 1),
         }
     }
@@ -244,9 +244,9 @@ impl Check<'_> {
         let found = self.text.lines().position(|line| {
             let line = line.trim_start().trim_start_matches("- ").trim_start_matches('{');
             line.strip_prefix("name:").is_some_and(|rest| {
-                rest.trim_start().strip_prefix(column).is_some_and(|rest| {
-                    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-                })
+                rest.trim_start()
+                    .strip_prefix(column)
+                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
             })
         });
         found.map_or(0, |index| index + 1)
@@ -260,7 +260,10 @@ impl Check<'_> {
 
     fn file(&mut self, file: File) -> PlacesSpec {
         if file.table != crate::spec::PLACES {
-            self.problem("", format!("table '{}' cannot be merged; the merged table is 'places'", file.table));
+            self.problem(
+                "",
+                format!("table '{}' cannot be merged; the merged table is 'places'", file.table),
+            );
         }
         for kind in &file.placeless {
             if self.kinds.get(kind).is_none() {
@@ -278,13 +281,19 @@ impl Check<'_> {
             columns.push(self.column(column, &mut series));
         }
         for (index, (name, column_type)) in FIXED.iter().enumerate() {
-            let found = columns.get(index).map(|merged| (merged.column.name.as_str(), merged.column.column_type));
+            let found =
+                columns.get(index).map(|merged| (merged.column.name.as_str(), merged.column.column_type));
             if found != Some((*name, *column_type)) {
                 self.problem(name, format!("must be column {} of the file, as {column_type:?}", index + 1));
             }
         }
-        let mut spec =
-            PlacesSpec { title: file.title, placeless: file.placeless, columns, series, fingerprint: String::new() };
+        let mut spec = PlacesSpec {
+            title: file.title,
+            placeless: file.placeless,
+            columns,
+            series,
+            fingerprint: String::new(),
+        };
         let print = format!("{:?}{:?}{:?}", spec.placeless, spec.columns, spec.series);
         spec.fingerprint = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(print.as_bytes()));
         spec
@@ -314,8 +323,12 @@ impl Check<'_> {
             name => match self.kinds.get(name) {
                 Some(kind) => Some(kind.clone()),
                 None => {
-                    let known = self.kinds.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>().join(", ");
-                    self.problem(&column.name, format!("the fact kind '{name}' does not exist; known are {known}"));
+                    let known =
+                        self.kinds.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>().join(", ");
+                    self.problem(
+                        &column.name,
+                        format!("the fact kind '{name}' does not exist; known are {known}"),
+                    );
                     return None;
                 }
             },
@@ -324,7 +337,10 @@ impl Check<'_> {
         if !counts && found != Some(column.column_type) {
             self.problem(
                 &column.name,
-                format!("is {:?}, its source {} is {found:?}: give both one type", column.column_type, file.kind),
+                format!(
+                    "is {:?}, its source {} is {found:?}: give both one type",
+                    column.column_type, file.kind
+                ),
             );
         }
         let mut only = Vec::new();
@@ -401,9 +417,9 @@ impl Check<'_> {
             self.problem(&column.name, format!("cannot be {:?} with this merge", column.column_type));
         }
         let reach = measure.reach();
-        let found = series.iter_mut().position(|series| {
-            series.sources == sources && series.reach_days.is_none() == reach.is_none()
-        });
+        let found = series
+            .iter_mut()
+            .position(|series| series.sources == sources && series.reach_days.is_none() == reach.is_none());
         let index = found.unwrap_or_else(|| {
             series.push(Series { sources: sources.to_vec(), reach_days: reach });
             series.len() - 1
