@@ -248,10 +248,12 @@ impl<'d> GazetteerBuilder<'d> {
             draft.surface_texts.push(surface);
         }
         if !words.name.is_empty() {
-            if draft.name.is_empty() {
-                draft.name = words.name.clone();
-            }
             draft.add_name(&words.name, via::STANDARD);
+            // The last row's name is the one to show.
+            if let Some(at) = draft.shown.iter().position(|n| *n == words.name) {
+                draft.shown[..=at].rotate_right(1);
+            }
+            draft.name.clone_from(&words.name);
         }
         for (road, number) in words.streets {
             draft.add_street(road, number, via::STANDARD);

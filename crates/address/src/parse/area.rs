@@ -124,6 +124,10 @@ impl Area {
         meanings: &[(DivisionId, Naming)],
     ) -> bool {
         let next = text.get(end).copied();
+        // 武夷山市场 is a market.
+        if text[end - 1] == '市' && matches!(next, Some('场' | '民' | '政')) {
+            return false;
+        }
         let parted = next.is_none_or(is_gap);
         let street_follows = !parted && STREET_HEADS.iter().any(|h| starts(&text[end..], h).is_some());
         let street_like = text[start..end].last().is_some_and(|c| "路街巷桥道里".contains(*c));
@@ -260,7 +264,7 @@ impl Area {
 
     /// 江东区: a county that is no more, or misspelt. Behind a city or province, or at the very beginning.
     fn county_by_form(&self, name: &[char]) -> bool {
-        const OTHERS: &str = "小社园校厂院库景片城新市专发山地矿住宅";
+        const OTHERS: &str = "小社园校厂院库景片新市专发山地矿住宅";
         let others = |c: &char| OTHERS.contains(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
         let sized = name.len() == 3 || (name.len() == 4 && self.named && name[3] == '县');
         sized

@@ -77,9 +77,9 @@ impl Resolver {
             e.area = self.area_evidence(e.compound, &s.sketch.area.context);
         }
         // A compound's name given apart from the address decides which compound it is. Names of shops do not.
-        let given = s.name_key.chars.len() >= 2 && !is_business(s.name_folded.chars());
         let known =
             s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
+        let given = known || is_residence(s.name_folded.chars());
         for e in &mut s.evidence {
             if given && e.name != NameEvidence::Given {
                 e.other_name |= known || e.name != NameEvidence::Typo;
@@ -198,9 +198,9 @@ pub(super) fn likeness(text: &[char], other: &str) -> f32 {
 
 /// Does a name say by its ending that people live there?
 pub(super) fn is_residence(name: &[char]) -> bool {
-    const ENDS: [&str; 18] = [
+    const ENDS: [&str; 28] = [
         "新村", "小区", "花园", "花苑", "家园", "公寓", "苑", "园", "村", "里", "坊", "庭", "府", "邸", "城",
-        "湾", "居", "寓",
+        "湾", "居", "寓", "都", "郡", "墅", "院", "区", "期", "楼", "大厦", "广场", "宿舍",
     ];
     let ends = |w: &&str| {
         name.len() > w.chars().count() && name[name.len() - w.chars().count()..].iter().copied().eq(w.chars())
