@@ -1,0 +1,288 @@
+//! One table to one centre: read what is new, keep the centre's area, write, enter in the audit log, commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::{
+    array::{AsArray, BooleanArray, RecordBatch},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use futures::StreamExt;
+use tokio::sync::Mutex;
+use yibiao_records::{Column, TableSchema};
+use yibiao_tables::{
+    Lake,
+    lake::{Commit, Declared, LakeTable, Role, Selection, Since, Table, delta_schema, layout},
+};
+
+use crate::{
+    Audit, Error, Grant,
+    audit::{self, Entry},
+    grant::GrantedTable,
+    privacy,
+    warnings::{Topic, Warning},
+};
+
+/// The position of the source's version in the centre's tables.
+const SOURCE: &str = "source";
+/// Buckets of a base table that are rewritten together.
+const BUCKETS_AT_ONCE: usize = 16;
+
+/// What all shipments of one centre share.
+pub struct Context<'a> {
+    pub lake: &'a Lake,
+    pub grant: &'a Grant,
+    /// Names of personal columns of all tables.
+    pub personal: &'a BTreeSet<String>,
+    pub audit: &'a Mutex<Audit>,
+    pub now: chrono::DateTime<chrono::Utc>,
+}
+
+/// One table on its way to one centre.
+pub struct Shipment {
+    source: LakeTable,
+    columns: Vec<Column>,
+    declared: Declared,
+    location: String,
+    /// Opened at the first delivery.
+    target: Option<Table>,
+}
+
+/// What one delivery of one table did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shipped {
+    pub from: Option<u64>,
+    pub to: u64,
+    /// read = delivered + filtered + repeated
+    pub read: u64,
+    pub delivered: u64,
+    /// Rows of other areas.
+    pub filtered: u64,
+    /// Rows that the centre has already: they were read again because the source's log was cleaned.
+    pub repeated: u64,
+    /// Records on the topic of warnings.
+    pub sent: u64,
+}
+
+impl Shipment {
+    /// `location` is the folder or URL of the centre's table.
+    pub fn new(source: LakeTable, grant: &GrantedTable, location: String) -> Self {
+        let columns = privacy::granted_columns(&source, grant);
+        let schema = TableSchema { name: source.name.clone(), columns: columns.clone() };
+        let declared = Declared {
+            name: source.name.clone(),
+            title: source.title.clone(),
+            schema: delta_schema(&schema),
+            partitioned: source.role == Role::Base,
+        };
+        Self { source, columns, declared, location, target: None }
+    }
+
+    /// The lake's table.
+    pub fn table(&self) -> &str {
+        &self.source.name
+    }
+
+    /// Whether its rows also go to the topic of warnings.
+    pub fn is_warnings(&self) -> bool {
+        self.source.fused == "warnings" && self.source.role == Role::Changes
+    }
+
+    /// The centre's own table.
+    pub async fn target(&mut self) -> Result<&mut Table, Error> {
+        if self.target.is_none() {
+            self.target = Some(Table::open_at(&self.location, &self.declared).await?);
+        }
+        Ok(self.target.as_mut().expect("it was just opened"))
+    }
+
+    /// Delivers what is new since the last time; None when nothing is.
+    pub async fn ship(
+        &mut self,
+        context: &Context<'_>,
+        topic: Option<&mut Topic>,
+    ) -> Result<Option<Shipped>, Error> {
+        let outcome = self.try_ship(context, topic).await;
+        if outcome.is_err() {
+            // Whatever was half done: look at the table again.
+            self.target = None;
+        }
+        outcome
+    }
+
+    async fn try_ship(
+        &mut self,
+        context: &Context<'_>,
+        topic: Option<&mut Topic>,
+    ) -> Result<Option<Shipped>, Error> {
+        let from = self.target().await?.position(SOURCE).await?;
+        let Some(since) = context.lake.since(&self.source.name, from).await? else { return Ok(None) };
+        if since.what == Selection::Nothing || from.is_some_and(|from| since.version <= from) {
+            return Ok(None);
+        }
+        let shipped = Shipped { from, to: since.version, ..Shipped::default() };
+        match self.source.role {
+            Role::Changes => self.ship_changes(context, topic, since, shipped).await.map(Some),
+            Role::Base => self.ship_base(context, since, shipped).await.map(Some),
+        }
+    }
+
+    async fn ship_changes(
+        &mut self,
+        context: &Context<'_>,
+        mut topic: Option<&mut Topic>,
+        since: Since,
+        mut shipped: Shipped,
+    ) -> Result<Shipped, Error> {
+        let (source, columns) = (self.source.name.clone(), self.columns.clone());
+        let mut delivered = BTreeMap::new();
+        for shard in 0..context.lake.layout().shards {
+            let position = self.target().await?.position(&shard_position(i64::from(shard))).await?;
+            delivered.insert(i64::from(shard), position.unwrap_or(0) as i64);
+        }
+        let mut reached = delivered.clone();
+        let mut writer = self.target().await?.writer()?;
+        let mut warnings = Vec::new();
+        let mut newest_us = None;
+        let mut batches = context.lake.scan(&source, &since.what).await?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let area = privacy::in_area(&source, &batch, &context.grant.area)?;
+            let new = news(&source, &batch, &delivered, &mut reached)?;
+            let keep: BooleanArray =
+                area.iter().zip(new.iter()).map(|(area, new)| Some(area == Some(true) && new == Some(true))).collect();
+            shipped.read += batch.num_rows() as u64;
+            shipped.delivered += keep.true_count() as u64;
+            shipped.repeated += new.false_count() as u64;
+            let rows = privacy::project(&source, &batch, &keep, &columns, context.personal)?;
+            newest_us = newest_us.max(newest(&rows));
+            if topic.is_some() {
+                warnings.extend(Warning::of(&rows).map_err(|source| Error::Arrow {
+                    table: self.source.name.clone(),
+                    source,
+                })?);
+            }
+            writer.write(&rows).await?;
+        }
+        shipped.filtered = shipped.read - shipped.delivered - shipped.repeated;
+        let add = writer.finish().await?;
+        self.enter(context, &shipped).await?;
+        let mut positions = vec![(SOURCE.to_owned(), since.version)];
+        if let Some(topic) = topic.as_deref_mut() {
+            shipped.sent = topic.send(warnings).await?;
+            positions.extend(topic.positions().await?);
+        }
+        positions.extend(reached.iter().map(|(shard, last)| (shard_position(*shard), *last as u64)));
+        let target = self.target().await?;
+        let positions = forward(target, positions).await?;
+        target.commit(Commit { add, replace_buckets: BTreeSet::new(), positions }).await?;
+        if let Some(topic) = topic {
+            topic.committed();
+        }
+        if let Some(at_us) = newest_us {
+            let lag_ms = (context.now.timestamp_millis() - at_us / 1000).max(0);
+            metrics::gauge!("yibiao_event_lag_seconds", "stage" => "deliver", "centre" => context.grant.id.clone())
+                .set(lag_ms as f64 / 1000.0);
+        }
+        Ok(shipped)
+    }
+
+    async fn ship_base(
+        &mut self,
+        context: &Context<'_>,
+        since: Since,
+        mut shipped: Shipped,
+    ) -> Result<Shipped, Error> {
+        let (source, columns) = (self.source.name.clone(), self.columns.clone());
+        let layout = context.lake.layout();
+        let buckets = match since.what {
+            Selection::Buckets(buckets) => buckets,
+            _ => (0..i64::from(layout.shards) * i64::from(layout.buckets_per_shard)).collect(),
+        };
+        let mut commit = Commit { replace_buckets: buckets.clone(), ..Commit::default() };
+        let mut writer = self.target().await?.writer()?;
+        let buckets: Vec<_> = buckets.into_iter().collect();
+        for some in buckets.chunks(BUCKETS_AT_ONCE) {
+            let what = Selection::Buckets(some.iter().copied().collect());
+            let mut batches = context.lake.scan(&source, &what).await?;
+            while let Some(batch) = batches.next().await {
+                let batch = batch?;
+                let keep = privacy::in_area(&source, &batch, &context.grant.area)?;
+                shipped.read += batch.num_rows() as u64;
+                shipped.delivered += keep.true_count() as u64;
+                let rows = privacy::project(&source, &batch, &keep, &columns, context.personal)?;
+                writer.write(&rows).await?;
+            }
+            commit.add.extend(writer.finish().await?);
+        }
+        shipped.filtered = shipped.read - shipped.delivered;
+        self.enter(context, &shipped).await?;
+        commit.positions = vec![(SOURCE.to_owned(), since.version)];
+        self.target().await?.commit(commit).await?;
+        Ok(shipped)
+    }
+
+    /// Into the audit log, before anything is committed.
+    async fn enter(&self, context: &Context<'_>, shipped: &Shipped) -> Result<(), Error> {
+        let grant = context.grant;
+        context.audit.lock().await.append(Entry {
+            at: audit::time(context.now),
+            centre: grant.id.clone(),
+            purposes: grant.purposes.clone(),
+            area: grant.area.clone(),
+            table: self.source.name.clone(),
+            from: shipped.from,
+            to: shipped.to,
+            read: shipped.read,
+            delivered: shipped.delivered,
+            filtered: shipped.filtered,
+            repeated: shipped.repeated,
+            outcome: "delivered".to_owned(),
+        })
+    }
+}
+
+fn shard_position(shard: i64) -> String {
+    format!("shard-{shard}")
+}
+
+/// Only positions that go forward are written.
+async fn forward(target: &mut Table, positions: Vec<(String, u64)>) -> Result<Vec<(String, u64)>, Error> {
+    let mut forward = Vec::new();
+    for (application, position) in positions {
+        if target.position(&application).await? < Some(position) {
+            forward.push((application, position));
+        }
+    }
+    Ok(forward)
+}
+
+/// Which rows are beyond what was delivered; `reached` becomes the last change of each shard that was read.
+fn news(
+    table: &str,
+    batch: &RecordBatch,
+    delivered: &BTreeMap<i64, i64>,
+    reached: &mut BTreeMap<i64, i64>,
+) -> Result<BooleanArray, Error> {
+    let column = |name: &'static str| {
+        batch
+            .column_by_name(name)
+            .and_then(|column| column.as_primitive_opt::<Int64Type>())
+            .ok_or_else(|| Error::NoArea { table: table.to_owned(), column: name })
+    };
+    let (shards, sequences) = (column(layout::SHARD)?, column(layout::SEQUENCE)?);
+    Ok(shards
+        .values()
+        .iter()
+        .zip(sequences.values())
+        .map(|(shard, sequence)| {
+            let last = reached.entry(*shard).or_default();
+            *last = (*last).max(*sequence);
+            Some(*sequence > delivered.get(shard).copied().unwrap_or(0))
+        })
+        .collect())
+}
+
+fn newest(rows: &RecordBatch) -> Option<i64> {
+    let times = rows.column_by_name(layout::RECORDED_AT)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    arrow::compute::max(times)
+}

@@ -1,0 +1,440 @@
+//! What reaches a centre, and what never does.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow::{array::AsArray, datatypes::Int64Type};
+use chrono::{DateTime, Utc};
+use tempfile::TempDir;
+use yibiao_broker::{Broker, Config as BrokerConfig};
+use yibiao_delivery::{Audit, CentreReport, Config, Delivery, Error, Grant};
+use yibiao_records::{Column, ColumnType, TableSchema, Value};
+use yibiao_tables::{
+    Lake,
+    lake::{Commit, Fused, Layout, batch},
+};
+use yibiao_topics::{Client, ClientConfig, NextOffset, TopicPartition};
+
+/// In every cell that must not leave.
+const CANARY: &str = "13900000000";
+
+fn column(name: &str, column_type: ColumnType) -> Column {
+    Column::new(name, column_type, name)
+}
+
+fn layout() -> Layout {
+    use ColumnType::{Int, Text};
+    let mut phone = column("landlord_phone", Text);
+    phone.personal = true;
+    let places = vec![
+        column("place_id", Int),
+        column("division_code", Text),
+        column("rooms", Int),
+        phone,
+        column("sources", Text),
+    ];
+    let warnings = vec![
+        column("warning_id", Text),
+        column("place_id", Int),
+        column("division_code", Text),
+        column("state", Text),
+        column("evidence", Text),
+    ];
+    let table = |name: &str, columns| Fused {
+        schema: TableSchema { name: name.into(), columns },
+        title: name.into(),
+        keyed: true,
+    };
+    Layout {
+        tables: vec![table("places", places), table("warnings", warnings)],
+        shards: 2,
+        buckets_per_shard: 2,
+    }
+}
+
+const NANJING: &str = "320106001001";
+const SUZHOU: &str = "320505001001";
+
+struct Scene {
+    dir: TempDir,
+    lake: Lake,
+    sequence: u64,
+    places: BTreeMap<i64, (String, i64)>,
+}
+
+fn grant(id: &str, area: &str, more: &str) -> String {
+    format!(
+        "id: {id}\ntitle: {id}\narea: \"{area}\"\npurposes: [房屋安全]\nuntil: 2099-12-31\ntables:\n  - name: places\n  - name: warnings\nform:\n  delta: {{folder: {id}}}\n{more}"
+    )
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("grants")).unwrap();
+        let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), layout()).unwrap();
+        Self { dir, lake, sequence: 0, places: BTreeMap::new() }
+    }
+
+    fn write_grant(&self, id: &str, text: &str) {
+        std::fs::write(self.path(&format!("grants/{id}.yaml")), text).unwrap();
+    }
+
+    fn path(&self, of: &str) -> PathBuf {
+        self.dir.path().join(of)
+    }
+
+    /// As the projector would: one commit to the change log, one to each touched bucket. Even places are in
+    /// shard 0, odd ones in shard 1.
+    async fn put(&mut self, places: &[(i64, &str, i64)]) {
+        let changes = self.lake.layout().tables[0].changes();
+        let mut rows = Vec::new();
+        for (place, division, rooms) in places {
+            self.sequence += 1;
+            self.places.insert(*place, ((*division).to_owned(), *rooms));
+            let mut row = vec![
+                Value::Int(place % 2),
+                Value::Int(self.sequence as i64),
+                Value::Text("update".into()),
+                Value::Timestamp(1_700_000_000_000),
+            ];
+            row.extend(self.row(*place));
+            rows.push(row);
+        }
+        let mut table = self.lake.open_table(&changes).await.unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.write(&batch(&changes.schema, &rows).unwrap()).await.unwrap();
+        let add = writer.finish().await.unwrap();
+        table.commit(Commit { add, ..Commit::default() }).await.unwrap();
+
+        let base = self.lake.layout().tables[0].base().unwrap();
+        let buckets: BTreeSet<i64> = places.iter().map(|(place, ..)| place % 4).collect();
+        let mut rows = Vec::new();
+        for place in self.places.keys().filter(|place| buckets.contains(&(*place % 4))) {
+            let mut row = self.row(*place);
+            row.push(Value::Int(place % 4));
+            rows.push(row);
+        }
+        let mut table = self.lake.open_table(&base).await.unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.write(&batch(&base.schema, &rows).unwrap()).await.unwrap();
+        let add = writer.finish().await.unwrap();
+        table.commit(Commit { add, replace_buckets: buckets, positions: Vec::new() }).await.unwrap();
+    }
+
+    fn row(&self, place: i64) -> Vec<Value> {
+        let (division, rooms) = &self.places[&place];
+        let sources =
+            format!(r#"{{"rooms":{{"feed":"police/x"}},"landlord_phone":{{"value":"{CANARY}"}}}}"#);
+        vec![
+            Value::Int(place),
+            Value::Text(division.clone()),
+            Value::Int(*rooms),
+            Value::Text(CANARY.into()),
+            Value::Text(sources),
+        ]
+    }
+
+    async fn warn(&mut self, warnings: &[(&str, i64, &str)]) {
+        let changes = self.lake.layout().tables[1].changes();
+        let mut rows = Vec::new();
+        for (id, place, division) in warnings {
+            self.sequence += 1;
+            rows.push(vec![
+                Value::Int(place % 2),
+                Value::Int(self.sequence as i64),
+                Value::Text("insert".into()),
+                Value::Timestamp(1_700_000_000_000),
+                Value::Text((*id).to_owned()),
+                Value::Int(*place),
+                Value::Text((*division).to_owned()),
+                Value::Text("raised".into()),
+                Value::Text(format!(
+                    r#"{{"area_m2":40,"facts":[{{"column":"landlord_phone","value":"{CANARY}"}}]}}"#
+                )),
+            ]);
+        }
+        let mut table = self.lake.open_table(&changes).await.unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.write(&batch(&changes.schema, &rows).unwrap()).await.unwrap();
+        let add = writer.finish().await.unwrap();
+        table.commit(Commit { add, ..Commit::default() }).await.unwrap();
+    }
+
+    fn delivery(&self, client: Option<Client>) -> Result<Delivery, Error> {
+        // Another handle than the writer's, as in another process.
+        let lake = Lake::open(self.path("lake").to_str().unwrap(), layout()).unwrap();
+        Delivery::open(
+            &self.path("grants"),
+            lake,
+            client,
+            self.path("out").to_str().unwrap(),
+            &self.path("audit.jsonl"),
+            Config { interval: Duration::from_millis(20), ..Config::default() },
+        )
+    }
+
+    /// place to rooms, in a centre's base table.
+    async fn base(&self, centre: &str) -> BTreeMap<i64, i64> {
+        let lake = Lake::open(self.path("out").join(centre).to_str().unwrap(), layout()).unwrap();
+        let session = lake.session([]).unwrap();
+        let batches =
+            session.sql("select place_id, rooms from places").await.unwrap().collect().await.unwrap();
+        let mut rows = BTreeMap::new();
+        for batch in batches {
+            let int = |index: usize| batch.column(index).as_primitive::<Int64Type>().clone();
+            for row in 0..batch.num_rows() {
+                assert_eq!(rows.insert(int(0).value(row), int(1).value(row)), None);
+            }
+        }
+        rows
+    }
+
+    /// Sequences in a centre's change log, sorted.
+    async fn changes(&self, centre: &str, table: &str) -> Vec<i64> {
+        let lake = Lake::open(self.path("out").join(centre).to_str().unwrap(), layout()).unwrap();
+        let session = lake.session([]).unwrap();
+        let sql = format!("select sequence from {table} order by 1");
+        let batches = session.sql(&sql).await.unwrap().collect().await.unwrap();
+        batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+}
+
+fn total(reports: &[CentreReport], centre: &str) -> (u64, u64, u64, u64) {
+    let report = reports.iter().find(|report| report.centre == centre).unwrap();
+    assert_eq!(report.trouble, None);
+    let total = report.total();
+    assert_eq!(total.read, total.delivered + total.filtered + total.repeated, "{report:?}");
+    (total.read, total.delivered, total.filtered, total.repeated)
+}
+
+/// Whether any file below `dir` holds `needle`, in the clear. Parquet is compressed, so tables are read as well.
+fn holds(dir: &Path, needle: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, needle);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn a_centre_gets_its_own_area_once_and_nothing_personal() {
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", ""));
+    scene.write_grant("jiangsu", &grant("jiangsu", "32", ""));
+    scene.put(&[(1, NANJING, 2), (2, SUZHOU, 3), (3, NANJING, 4)]).await;
+    let mut delivery = scene.delivery(None).unwrap();
+    let reports = delivery.deliver_once().await;
+    // Three changes and three base rows were read.
+    assert_eq!(total(&reports, "nanjing"), (6, 4, 2, 0));
+    assert_eq!(total(&reports, "jiangsu"), (6, 6, 0, 0));
+    assert_eq!(scene.base("nanjing").await, BTreeMap::from([(1, 2), (3, 4)]));
+
+    // Again: nothing new. Then one place moves away, and one changes.
+    assert_eq!(total(&delivery.deliver_once().await, "nanjing"), (6, 4, 2, 0));
+    scene.put(&[(1, SUZHOU, 2), (3, NANJING, 5)]).await;
+    scene.warn(&[("w1", 3, NANJING), ("w2", 2, SUZHOU)]).await;
+    drop(delivery);
+    // A new process goes on where the old one stopped.
+    let mut delivery = scene.delivery(None).unwrap();
+    delivery.deliver_once().await;
+    assert_eq!(scene.base("nanjing").await, BTreeMap::from([(3, 5)]));
+    assert_eq!(scene.base("jiangsu").await, BTreeMap::from([(1, 2), (2, 3), (3, 5)]));
+    assert_eq!(scene.changes("nanjing", "places_changes").await, [1, 3, 5]);
+    assert_eq!(scene.changes("jiangsu", "places_changes").await, [1, 2, 3, 4, 5]);
+    assert_eq!(scene.changes("nanjing", "warnings_changes").await, [6]);
+
+    // Nothing personal: not as a column, not in JSON.
+    let lake = Lake::open(scene.path("out/jiangsu").to_str().unwrap(), layout()).unwrap();
+    let session = lake.session([]).unwrap();
+    for table in ["places", "places_changes", "warnings_changes"] {
+        let delta = lake.latest(table).await.unwrap().unwrap();
+        let frame = session.sql(&format!("select * from {table}")).await.unwrap();
+        assert!(frame.schema().field_with_unqualified_name("landlord_phone").is_err(), "{table}");
+        let batches = frame.collect().await.unwrap();
+        let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+        assert!(!text.contains(CANARY) && !text.contains("landlord_phone"), "{text}");
+        assert!(delta.version().is_some());
+    }
+    assert!(!holds(&scene.path("out"), CANARY));
+    assert!(!holds(&scene.path("out"), "landlord_phone"));
+    drop(delivery);
+    assert!(Audit::verify(&scene.path("audit.jsonl")).unwrap() >= 7);
+}
+
+#[tokio::test]
+async fn an_ended_grant_is_refused_with_its_date_and_the_refusal_is_entered() {
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", "").replace("2099-12-31", "2026-06-30"));
+    scene.put(&[(1, NANJING, 2)]).await;
+    let at = |text: &str| -> Arc<dyn Fn() -> DateTime<Utc> + Send + Sync> {
+        let at: DateTime<Utc> = text.parse().unwrap();
+        Arc::new(move || at)
+    };
+    // 23:59 in China on the last day; then the next morning there, which is the same day in UTC.
+    let mut delivery = scene.delivery(None).unwrap().with_clock(at("2026-06-30T15:59:00Z"));
+    assert_eq!(total(&delivery.deliver_once().await, "nanjing").1, 2);
+    drop(delivery);
+    scene.put(&[(3, NANJING, 2)]).await;
+    let mut delivery = scene.delivery(None).unwrap().with_clock(at("2026-06-30T16:01:00Z"));
+    let reports = delivery.deliver_once().await;
+    let trouble = reports[0].trouble.clone().unwrap();
+    assert!(trouble.contains("2026-06-30") && trouble.contains("nanjing.yaml"), "{trouble}");
+    assert_eq!(reports[0].total().read, 0);
+    assert_eq!(scene.base("nanjing").await.len(), 1);
+    let audit = std::fs::read_to_string(scene.path("audit.jsonl")).unwrap();
+    assert!(audit.lines().last().unwrap().contains("refused"), "{audit}");
+}
+
+#[tokio::test]
+async fn without_a_sound_audit_log_nothing_is_delivered() {
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", ""));
+    scene.put(&[(1, NANJING, 2)]).await;
+    scene.delivery(None).unwrap().deliver_once().await;
+    let text = std::fs::read_to_string(scene.path("audit.jsonl")).unwrap();
+    std::fs::write(scene.path("audit.jsonl"), text.replacen("nanjing", "suzhou", 1)).unwrap();
+    let error = scene.delivery(None).err().unwrap();
+    assert!(matches!(error, Error::AuditBroken { line: 1, .. }), "{error}");
+    std::fs::remove_file(scene.path("audit.jsonl")).unwrap();
+    std::fs::create_dir(scene.path("audit.jsonl")).unwrap();
+    let error = scene.delivery(None).err().unwrap();
+    assert!(matches!(error, Error::AuditUnwritable { .. }), "{error}");
+}
+
+#[test]
+fn all_problems_of_all_grants_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+    write("a.yaml", grant("a", "3201", "").replace("- name: warnings", "- name: people"));
+    write("b.yaml", grant("b", "nan", "").replace("name: places\n", "name: places\n    columns: [rooms, landlord_phone]\n"));
+    write("c.yaml", grant("c", "32", "surprise: yes\n"));
+    write("d.yaml", grant("d", "32", "  warnings_topic: true\n").replace("purposes: [房屋安全]", "purposes: []"));
+    let error = Grant::load_dir(dir.path(), &layout()).unwrap_err();
+    let Error::Grants { problems } = &error else { panic!("{error}") };
+    let text = error.to_string();
+    for part in ["people", "area 'nan'", "landlord_phone is personal", "surprise", "no purpose"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(problems.len(), 5, "{text}");
+}
+
+#[test]
+fn the_centres_of_the_project_are_well_described_in_form() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/deliveries");
+    for centre in ["jiangsu", "nanjing", "suzhou"] {
+        let text = std::fs::read_to_string(dir.join(format!("{centre}.yaml"))).unwrap();
+        // The tables are those of the installation, which are not known here.
+        match Grant::parse(&format!("{centre}.yaml"), &text, &layout()) {
+            Ok(grant) => assert_eq!(grant.id, centre),
+            Err(problems) => assert!(
+                problems.iter().all(|p| p.what.contains("does not exist")),
+                "{problems:?}"
+            ),
+        }
+    }
+}
+
+async fn messages(client: &Client, topic: &str) -> Vec<(String, serde_json::Value)> {
+    let partitions = client.partitions(topic).await.unwrap();
+    let mut left = BTreeMap::new();
+    for partition in 0..partitions as i32 {
+        let tp = TopicPartition::new(topic, partition);
+        let high = client.watermarks(&tp).await.unwrap().high;
+        if high > NextOffset::START {
+            left.insert(partition, high);
+        }
+    }
+    let start = left.keys().map(|partition| (TopicPartition::new(topic, *partition), NextOffset::START));
+    let mut found = Vec::new();
+    if left.is_empty() {
+        return found;
+    }
+    let mut reader = client.reader("test", start.collect()).unwrap();
+    while !left.is_empty() {
+        let batch = reader.next_batch(100, Duration::from_millis(100)).await.unwrap();
+        for (tp, next) in batch.next_offsets() {
+            if left.get(&tp.partition).is_some_and(|high| next >= *high) {
+                left.remove(&tp.partition);
+            }
+        }
+        for message in &batch.messages {
+            let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+            found.push((key, serde_json::from_slice(message.value().unwrap()).unwrap()));
+        }
+    }
+    found.sort_by_key(|(_, json)| json["sequence"].as_i64());
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warnings_reach_the_topic_once_even_if_the_process_died_before_its_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(BrokerConfig::new(folder.path())).await.unwrap();
+    let client = Client::new(&ClientConfig::at(&broker.bootstrap())).unwrap();
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", "  warnings_topic: true\n"));
+    scene.warn(&[("w1", 3, NANJING), ("w2", 2, SUZHOU), ("w3", 5, NANJING)]).await;
+    let mut delivery = scene.delivery(Some(client.clone())).unwrap();
+    let reports = delivery.deliver_once().await;
+    assert_eq!(reports[0].total().sent, 2);
+    let topic = "centre.nanjing.warnings";
+    let sent = messages(&client, topic).await;
+    assert_eq!(sent.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["w1", "w3"]);
+    assert_eq!(sent[0].1["evidence"]["area_m2"], 40);
+    assert!(!sent[0].1.to_string().contains(CANARY));
+    drop(delivery);
+
+    // The commit of the second round is lost: the centre's table goes back, the topic does not.
+    scene.warn(&[("w1", 3, NANJING), ("w4", 7, NANJING)]).await;
+    let table = scene.path("out/nanjing/warnings_changes");
+    let kept = scene.path("kept");
+    copy(&table, &kept);
+    scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!(messages(&client, topic).await.len(), 4);
+    std::fs::remove_dir_all(&table).unwrap();
+    copy(&kept, &table);
+    let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!((reports[0].total().delivered, reports[0].total().sent), (2, 0));
+    assert_eq!(messages(&client, topic).await.len(), 4);
+    assert_eq!(scene.changes("nanjing", "warnings_changes").await, [1, 3, 4, 5]);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_delivers_what_the_projector_writes_until_it_is_told_to_stop() {
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", ""));
+    scene.put(&[(1, NANJING, 2)]).await;
+    let delivery = scene.delivery(None).unwrap();
+    let mut progress = delivery.progress();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(delivery.run(shutdown.clone()));
+    progress.wait_for(|reports| reports[0].total().delivered == 2).await.unwrap();
+    scene.put(&[(3, NANJING, 2)]).await;
+    progress.wait_for(|reports| reports[0].total().delivered == 4).await.unwrap();
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(scene.base("nanjing").await.len(), 2);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the projector needs of a shard: a trait, so that its tests can drive it with a model.
+
+use tokio::sync::watch;
+use yibiao_records::{Change, Value};
+
+use crate::Error;
+
+/// A shard of fused state, seen from the lake.
+pub trait ChangeSource: Send + Sync + 'static {
+    type View: ChangeView;
+
+    fn number(&self) -> u32;
+
+    /// A consistent snapshot.
+    fn view(&self) -> Self::View;
+
+    /// Forgets changes up to and including `through`: they are in the lake.
+    fn trim_outbox(&self, through: u64) -> Result<(), Error>;
+
+    /// The last sequence; its change wakes the projector.
+    fn changed(&self) -> watch::Receiver<u64>;
+}
+
+/// A consistent snapshot of a shard.
+pub trait ChangeView: Send + Sync + 'static {
+    /// Of the change log, whether trimmed or not; 0 before the first change.
+    fn last_sequence(&self) -> u64;
+
+    /// The changes with a sequence greater than `after` that are not trimmed, dense and in order.
+    fn outbox(&self, after: u64) -> Box<dyn Iterator<Item = Result<Change, Error>> + '_>;
+
+    /// All current rows of one bucket (from 0 within the shard) of a keyed table, in key order.
+    fn bucket_rows<'a>(
+        &'a self,
+        table: &'a str,
+        bucket: u32,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a>;
+}
+
+impl ChangeSource for crate::Shard {
+    type View = crate::View;
+
+    fn number(&self) -> u32 {
+        crate::Shard::number(self)
+    }
+
+    fn view(&self) -> crate::View {
+        crate::Shard::view(self)
+    }
+
+    fn trim_outbox(&self, through: u64) -> Result<(), Error> {
+        crate::Shard::trim_outbox(self, through)
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        crate::Shard::changed(self)
+    }
+}
+
+impl ChangeView for crate::View {
+    fn last_sequence(&self) -> u64 {
+        crate::View::last_sequence(self)
+    }
+
+    fn outbox(&self, after: u64) -> Box<dyn Iterator<Item = Result<Change, Error>> + '_> {
+        Box::new(crate::View::outbox(self, after))
+    }
+
+    fn bucket_rows<'a>(
+        &'a self,
+        table: &'a str,
+        bucket: u32,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a> {
+        Box::new(crate::View::bucket_rows(self, table, bucket))
+    }
+}

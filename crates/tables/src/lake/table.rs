@@ -1,0 +1,369 @@
+//! One Delta table: made, widened, written and read back how far it was written.
+//!
+//! Commits are optimistic and never merged with somebody else's: a commit succeeds only if nothing was
+//! committed since this handle last looked, so the positions ([`Table::position`]) that the writer checked
+//! before are still true when the commit lands. Delta itself does not check them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow::{
+    array::{RecordBatch, new_null_array},
+    datatypes::{Schema, SchemaRef},
+};
+use deltalake::{
+    DeltaTable, DeltaTableError,
+    kernel::{
+        Action, Add, StructType, Transaction,
+        engine::arrow_conversion::{TryIntoArrow, TryIntoKernel},
+        transaction::{CommitBuilder, CommitProperties, TransactionError},
+    },
+    operations::{optimize::OptimizeType, vacuum::VacuumMode},
+    parquet::{
+        basic::{Compression, ZstdLevel},
+        file::properties::WriterProperties,
+    },
+    protocol::{DeltaOperation, SaveMode},
+    writer::{DeltaWriter, RecordBatchWriter},
+};
+use url::Url;
+
+use super::layout::BUCKET;
+use crate::Error;
+
+/// Rows in a Parquet row group: small enough that a writer buffers a few tens of megabytes at most.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+/// An open Delta table and its single writer.
+pub struct Table {
+    name: String,
+    delta: DeltaTable,
+    schema: SchemaRef,
+    /// Positions by application id, as of this handle's version; filled when asked for.
+    positions: HashMap<String, Option<u64>>,
+}
+
+/// How to make a table that is not there yet.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    pub name: String,
+    pub title: String,
+    pub schema: SchemaRef,
+    pub partitioned: bool,
+}
+
+/// One atomic change of a table.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// From [`Writer::finish`].
+    pub add: Vec<Add>,
+    /// All files of these buckets leave; their new rows are among `add`.
+    pub replace_buckets: BTreeSet<i64>,
+    /// By application id; each greater than the one before.
+    pub positions: Vec<(String, u64)>,
+}
+
+fn fail(doing: &'static str, table: &str) -> impl FnOnce(DeltaTableError) -> Error {
+    let table = table.to_owned();
+    move |source| Error::Delta { doing, table, source: Box::new(source) }
+}
+
+impl Table {
+    /// Opens the table in `url`, makes it if it is not there, adds the columns that it lacks. Columns that it
+    /// has beyond the declared ones stay and are null in new rows.
+    pub async fn open(url: &Url, declared: &Declared) -> Result<Self, Error> {
+        let name = declared.name.as_str();
+        let opening = || fail("opening", name);
+        let mut delta = DeltaTable::try_from_url(url.clone()).await.map_err(opening())?;
+        if delta.version().is_none() {
+            let columns: StructType = declared.schema.as_ref().try_into_kernel().map_err(|source| {
+                Error::Arrow { doing: "describing", table: name.to_owned(), source }
+            })?;
+            let partitions: &[&str] = if declared.partitioned { &[BUCKET] } else { &[] };
+            delta = delta
+                .create()
+                .with_table_name(name)
+                .with_comment(declared.title.as_str())
+                .with_columns(columns.fields().cloned())
+                .with_partition_columns(partitions.iter().copied())
+                .with_configuration([
+                    ("delta.checkpointInterval", Some("50")),
+                    ("delta.logRetentionDuration", Some("interval 2 days")),
+                    ("delta.deletedFileRetentionDuration", Some("interval 1 days")),
+                ])
+                .await
+                .map_err(fail("making", name))?;
+        }
+        let mut table =
+            Self { name: name.to_owned(), schema: arrow_schema(&delta, name)?, delta, positions: HashMap::new() };
+        table.widen(&declared.schema).await?;
+        Ok(table)
+    }
+
+    /// As [`Table::open`], at a folder (made if it is not there) or URL.
+    pub async fn open_at(location: &str, declared: &Declared) -> Result<Self, Error> {
+        let url = deltalake::ensure_table_uri(location).map_err(|error| Error::Location {
+            location: location.to_owned(),
+            detail: error.to_string(),
+        })?;
+        Self::open(&url, declared).await
+    }
+
+    async fn widen(&mut self, declared: &Schema) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for field in declared.fields() {
+            match self.schema.field_with_name(field.name()) {
+                Ok(found) if found.data_type() == field.data_type() => {}
+                Ok(found) => {
+                    return Err(Error::Incompatible {
+                        table: self.name.clone(),
+                        column: field.name().clone(),
+                        found: found.data_type().to_string(),
+                        wanted: field.data_type().to_string(),
+                    });
+                }
+                Err(_) => missing.push(field.clone()),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = missing.iter().map(|field| field.name().as_str()).collect();
+        tracing::info!(table = self.name, columns = names.join(","), "adding columns");
+        let fields: StructType = (&Schema::new(missing)).try_into_kernel().map_err(|source| Error::Arrow {
+            doing: "describing new columns of",
+            table: self.name.clone(),
+            source,
+        })?;
+        self.delta = self
+            .delta
+            .clone()
+            .add_columns()
+            .with_fields(fields.fields().cloned().collect::<Vec<_>>())
+            .await
+            .map_err(fail("adding columns to", &self.name))?;
+        self.schema = arrow_schema(&self.delta, &self.name)?;
+        Ok(())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As it lies in Delta: timestamps in microseconds, the partition column included.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn version(&self) -> u64 {
+        self.delta.version().unwrap_or(0)
+    }
+
+    /// The position that `application` last committed with its data (Delta's `txn`).
+    pub async fn position(&mut self, application: &str) -> Result<Option<u64>, Error> {
+        if let Some(position) = self.positions.get(application) {
+            return Ok(*position);
+        }
+        let reading = || fail("reading the position of", &self.name);
+        let state = self.delta.snapshot().map_err(reading())?;
+        let position = state
+            .transaction_version(self.delta.log_store().as_ref(), application)
+            .await
+            .map_err(reading())?
+            .and_then(|version| u64::try_from(version).ok());
+        self.positions.insert(application.to_owned(), position);
+        Ok(position)
+    }
+
+    /// Starts writing files; they belong to the table only once [`Table::commit`] has named them.
+    pub fn writer(&self) -> Result<Writer, Error> {
+        let level = ZstdLevel::try_new(1).expect("1 is a zstd level");
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let inner = RecordBatchWriter::for_table(&self.delta)
+            .map_err(fail("writing", &self.name))?
+            .with_writer_properties(properties);
+        Ok(Writer { table: self.name.clone(), schema: inner.arrow_schema(), inner, rows: 0, opened: false })
+    }
+
+    /// Commits files and positions, all or nothing, and gives the table's new version.
+    pub async fn commit(&mut self, commit: Commit) -> Result<u64, Error> {
+        let mut actions: Vec<Action> = Vec::new();
+        let replacing = !commit.replace_buckets.is_empty();
+        if replacing {
+            let state = self.delta.snapshot().map_err(fail("reading the files of", &self.name))?;
+            for file in state.log_data() {
+                let values = file.partition_values_map();
+                let bucket = values.get(BUCKET).and_then(|value| value.as_deref()).map(str::parse::<i64>);
+                if matches!(bucket, Some(Ok(bucket)) if commit.replace_buckets.contains(&bucket)) {
+                    actions.push(Action::Remove(file.remove_action(true)));
+                }
+            }
+        }
+        actions.extend(commit.add.into_iter().map(Action::Add));
+        let now = chrono::Utc::now().timestamp_millis();
+        let mut transactions = Vec::new();
+        for (application, position) in &commit.positions {
+            let before = self.position(application).await?;
+            assert!(before < Some(*position), "a position of {} never goes back", self.name);
+            let version = i64::try_from(*position).expect("a position is a BIGINT");
+            transactions.push(Transaction::new_with_last_update(application, version, Some(now)));
+        }
+        let operation = DeltaOperation::Write {
+            mode: if replacing { SaveMode::Overwrite } else { SaveMode::Append },
+            partition_by: replacing.then(|| vec![BUCKET.to_owned()]),
+            predicate: None,
+        };
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_application_transactions(transactions)
+            .with_cleanup_expired_logs(Some(false));
+        let state = self.delta.snapshot().map_err(fail("reading", &self.name))?;
+        CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(state), self.delta.log_store(), operation)
+            .await
+            .map_err(|source| self.commit_failed(source))?;
+        for (application, position) in commit.positions {
+            self.positions.insert(application, Some(position));
+        }
+        self.delta.update_state().await.map_err(fail("reading the new version of", &self.name))?;
+        Ok(self.version())
+    }
+
+    fn commit_failed(&self, source: DeltaTableError) -> Error {
+        let other = matches!(
+            &source,
+            DeltaTableError::VersionAlreadyExists(_)
+                | DeltaTableError::Transaction {
+                    source: TransactionError::MaxCommitAttempts(_)
+                        | TransactionError::CommitConflict(_)
+                        | TransactionError::VersionAlreadyExists(_)
+                }
+        );
+        let (table, source) = (self.name.clone(), Box::new(source));
+        if other {
+            Error::OtherWriter { table, source }
+        } else {
+            Error::Delta { doing: "committing to", table, source }
+        }
+    }
+
+    /// The number of data files.
+    pub fn files(&self) -> usize {
+        self.delta.snapshot().map_or(0, |state| state.log_data().num_files())
+    }
+
+    /// Merges small files into larger ones; the rows stay the same.
+    pub async fn compact(&mut self) -> Result<(), Error> {
+        let (delta, metrics) = self
+            .delta
+            .clone()
+            .optimize()
+            .with_type(OptimizeType::Compact)
+            .with_max_concurrent_tasks(1)
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
+            .await
+            .map_err(fail("compacting", &self.name))?;
+        self.delta = delta;
+        self.delta.update_state().await.map_err(fail("reading", &self.name))?;
+        tracing::debug!(
+            table = self.name,
+            removed = metrics.num_files_removed,
+            added = metrics.num_files_added,
+            "compacted"
+        );
+        Ok(())
+    }
+
+    /// Deletes files that no version younger than `retention` names.
+    pub async fn vacuum(&mut self, retention: Duration) -> Result<usize, Error> {
+        let retention = chrono::Duration::from_std(retention).unwrap_or(chrono::Duration::days(7));
+        let (delta, metrics) = self
+            .delta
+            .clone()
+            .vacuum()
+            .with_mode(VacuumMode::Full)
+            .with_retention_period(retention)
+            .with_enforce_retention_duration(false)
+            .await
+            .map_err(fail("vacuuming", &self.name))?;
+        self.delta = delta;
+        self.delta.update_state().await.map_err(fail("reading", &self.name))?;
+        Ok(metrics.files_deleted.len())
+    }
+
+    /// Writes a checkpoint and forgets log entries beyond the retention.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        deltalake::checkpoints::create_checkpoint(&self.delta, None)
+            .await
+            .map_err(fail("checkpointing", &self.name))?;
+        deltalake::checkpoints::cleanup_metadata(&self.delta, None)
+            .await
+            .map_err(fail("cleaning the log of", &self.name))?;
+        Ok(())
+    }
+}
+
+pub(crate) fn arrow_schema(delta: &DeltaTable, name: &str) -> Result<SchemaRef, Error> {
+    let state = delta.snapshot().map_err(fail("reading the schema of", name))?;
+    let schema: Schema = state.schema().as_ref().try_into_arrow().map_err(|source| Error::Arrow {
+        doing: "reading the schema of",
+        table: name.to_owned(),
+        source,
+    })?;
+    Ok(Arc::new(schema))
+}
+
+/// Writes new Parquet files of one table (zstd).
+pub struct Writer {
+    table: String,
+    schema: SchemaRef,
+    inner: RecordBatchWriter,
+    rows: u64,
+    opened: bool,
+}
+
+impl Writer {
+    /// Columns are found by name; those that the batch lacks become null.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let columns = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| match batch.column_by_name(field.name()) {
+                Some(array) => array.clone(),
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            })
+            .collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|source| Error::Arrow {
+            doing: "writing",
+            table: self.table.clone(),
+            source,
+        })?;
+        self.rows += batch.num_rows() as u64;
+        self.opened = true;
+        self.inner.write(batch).await.map_err(fail("writing", &self.table))
+    }
+
+    /// Rows written since the writer was made.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Closes the open files. The writer can go on with new ones.
+    pub async fn finish(&mut self) -> Result<Vec<Add>, Error> {
+        if !std::mem::take(&mut self.opened) {
+            return Ok(Vec::new());
+        }
+        self.inner.flush().await.map_err(fail("closing a file of", &self.table))
+    }
+}

@@ -1,0 +1,182 @@
+//! SQL over the lake, with DataFusion.
+//!
+//! Tables are looked up at every query, so a query sees what was committed before it began. A table that was
+//! never written is there, and empty. `place_id = …` on a base table reads one bucket: places are spread over
+//! buckets by a hash of their id, so the bucket follows from the condition.
+//!
+//! Only what is in the lake shows here; rows of the last seconds are still in the shards alone. The place for
+//! adding them is [`LakeProvider::scan`].
+
+mod catalogue;
+mod pruning;
+mod scan;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider},
+    common::Result,
+    datasource::{TableType, empty::EmptyTable},
+    error::DataFusionError,
+    execution::{SessionState, SessionStateBuilder},
+    logical_expr::{Expr, ScalarUDF, TableProviderFilterPushDown},
+    physical_plan::ExecutionPlan,
+    prelude::{SessionConfig, SessionContext},
+};
+use deltalake::DeltaTable;
+
+use crate::{
+    Error,
+    lake::{Lake, LakeTable, Layout, Role, delta_schema},
+};
+
+/// The catalog (a database, for a PostgreSQL client) and its schema.
+pub const CATALOG: &str = "yibiao";
+pub const SCHEMA: &str = "public";
+
+impl Lake {
+    /// A session with all tables of the lake, the table `catalogue` that describes them, and these functions.
+    pub fn session(&self, functions: impl IntoIterator<Item = ScalarUDF>) -> Result<SessionContext, Error> {
+        let mut config = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_information_schema(true);
+        let options = config.options_mut();
+        // Plain strings everywhere: every client and every function knows them.
+        options.execution.parquet.schema_force_view_types = false;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.parquet.pushdown_filters = true;
+        let context = SessionContext::new_with_config(config.clone());
+        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let schema = LakeSchema { lake: self.clone(), state: Arc::new(state) };
+        let catalog = MemoryCatalogProvider::new();
+        let failed = |source: DataFusionError| Error::Query {
+            doing: "registering the lake's tables".to_owned(),
+            source: Box::new(source),
+        };
+        catalog.register_schema(SCHEMA, Arc::new(schema)).map_err(failed)?;
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        for function in functions {
+            context.register_udf(function);
+        }
+        Ok(context)
+    }
+}
+
+/// All tables of one lake, as a schema.
+struct LakeSchema {
+    lake: Lake,
+    /// For the scans' settings.
+    state: Arc<SessionState>,
+}
+
+impl std::fmt::Debug for LakeSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.lake.fmt(f)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn table_names(&self) -> Vec<String> {
+        let names = self.lake.tables().map(|table| table.name.clone());
+        names.chain([catalogue::NAME.to_owned()]).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if name == catalogue::NAME {
+            return Ok(Some(catalogue::table(&self.lake)?));
+        }
+        let Some(table) = self.lake.table(name) else { return Ok(None) };
+        let Some(delta) = self.lake.latest(name).await.map_err(external)? else {
+            return Ok(Some(Arc::new(EmptyTable::new(delta_schema(&table.schema)))));
+        };
+        Ok(Some(Arc::new(LakeProvider {
+            lake: self.lake.clone(),
+            table: table.clone(),
+            state: self.state.clone(),
+            version: delta.version(),
+            inner: provider(&delta, &self.state).await?,
+        })))
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        name == catalogue::NAME || self.lake.table(name).is_some()
+    }
+}
+
+fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// Delta's own provider at the version that `delta` is at.
+pub(crate) async fn provider(
+    delta: &DeltaTable,
+    state: &Arc<SessionState>,
+) -> Result<Arc<dyn TableProvider>> {
+    delta.table_provider().with_session(state.clone()).await
+}
+
+/// One table of the lake.
+struct LakeProvider {
+    lake: Lake,
+    table: LakeTable,
+    state: Arc<SessionState>,
+    version: Option<u64>,
+    inner: Arc<dyn TableProvider>,
+}
+
+impl std::fmt::Debug for LakeProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeProvider")
+            .field("table", &self.table.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeProvider {
+    fn schema(&self) -> arrow::datatypes::SchemaRef {
+        self.inner.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.inner.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut filters = filters.to_vec();
+        filters.extend(pruning::bucket_filter(&self.table, self.lake.layout(), &filters));
+        // A statement may have been prepared long ago: read the table as it is now. Columns are only ever
+        // added at the end, so the projection still holds.
+        let latest = self.lake.latest(&self.table.name).await.map_err(external)?;
+        match latest {
+            Some(delta) if delta.version() != self.version => {
+                let inner = provider(&delta, &self.state).await?;
+                inner.scan(session, projection, &filters, limit).await
+            }
+            _ => self.inner.scan(session, projection, &filters, limit).await,
+        }
+    }
+}
+
+/// Whether the bucket of a row follows from its place.
+fn is_bucketed(table: &LakeTable, layout: &Layout) -> bool {
+    table.role == Role::Base && layout.shards > 0
+}
