@@ -7,43 +7,57 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use crate::server::{Answer, Client, Hangup};
+use crate::shape::Shape;
 use crate::state::Shared;
 use crate::{fetch, groups_api, offsets, produce, topics, transactions};
 
-/// Every request that is answered, with its lowest and highest version. Topic ids (Produce 13, Fetch 13,
-/// Metadata 10), the newer consumer protocol and transactions of version 2 are left out on purpose.
-pub(crate) const SPOKEN: &[(ApiKey, i16, i16)] = &[
-    (ApiKey::Produce, 3, 9),
-    (ApiKey::Fetch, 4, 12),
-    (ApiKey::ListOffsets, 1, 7),
-    (ApiKey::Metadata, 0, 9),
-    (ApiKey::OffsetCommit, 2, 8),
-    (ApiKey::OffsetFetch, 1, 8),
-    (ApiKey::FindCoordinator, 0, 4),
-    (ApiKey::JoinGroup, 0, 9),
-    (ApiKey::Heartbeat, 0, 4),
-    (ApiKey::LeaveGroup, 0, 5),
-    (ApiKey::SyncGroup, 0, 5),
-    (ApiKey::DescribeGroups, 0, 5),
-    (ApiKey::ListGroups, 0, 4),
-    (ApiKey::SaslHandshake, 0, 1),
-    (ApiKey::ApiVersions, 0, 3),
-    (ApiKey::CreateTopics, 2, 6),
-    (ApiKey::DeleteTopics, 1, 5),
-    (ApiKey::DeleteRecords, 0, 2),
-    (ApiKey::InitProducerId, 0, 4),
-    (ApiKey::OffsetForLeaderEpoch, 2, 4),
-    (ApiKey::AddPartitionsToTxn, 0, 3),
-    (ApiKey::AddOffsetsToTxn, 0, 3),
-    (ApiKey::EndTxn, 0, 3),
-    (ApiKey::TxnOffsetCommit, 0, 3),
-    (ApiKey::DescribeConfigs, 1, 4),
-    (ApiKey::AlterConfigs, 0, 2),
-    (ApiKey::IncrementalAlterConfigs, 0, 1),
-    (ApiKey::CreatePartitions, 0, 3),
-    (ApiKey::DeleteGroups, 0, 2),
-    (ApiKey::OffsetDelete, 0, 0),
-    (ApiKey::DescribeCluster, 0, 1),
+/// A request that is answered.
+pub(crate) struct Spoken {
+    pub(crate) key: ApiKey,
+    /// Lowest and highest version.
+    pub(crate) versions: (i16, i16),
+    /// What it is made of, see [`crate::shape`].
+    pub(crate) shape: Shape,
+}
+
+const fn spoken(key: ApiKey, min: i16, max: i16, flexible_from: i16, fields: &'static str) -> Spoken {
+    Spoken { key, versions: (min, max), shape: Shape { flexible_from, fields } }
+}
+
+/// Every request that is answered. Topic ids (Produce 13, Fetch 13, Metadata 10), the newer consumer protocol
+/// and transactions of version 2 are left out on purpose.
+pub(crate) const SPOKEN: &[Spoken] = &[
+    spoken(ApiKey::Produce, 3, 9, 9, "s h i [s [i b]]"),
+    spoken(ApiKey::Fetch, 4, 12, 12, "i i i i c i7 i7 [s [i i9 l i12 l5 i]] [s (i)]7 s11"),
+    spoken(ApiKey::ListOffsets, 1, 7, 6, "i c2 [s [i i4 l]]"),
+    spoken(ApiKey::Metadata, 0, 9, 9, "[s] c4 c8 c8"),
+    spoken(ApiKey::OffsetCommit, 2, 8, 8, "s i s s7 l:4 [s [i l i6 s]]"),
+    spoken(ApiKey::OffsetFetch, 1, 8, 6, "s:7 [s (i)]:7 [s [s (i)]]8 c7"),
+    spoken(ApiKey::FindCoordinator, 0, 4, 3, "s:3 c1 (s)4"),
+    spoken(ApiKey::JoinGroup, 0, 9, 6, "s i i1 s s5 s [s b] s8"),
+    spoken(ApiKey::Heartbeat, 0, 4, 4, "s i s s3"),
+    spoken(ApiKey::LeaveGroup, 0, 5, 4, "s s:2 [s s s5]3"),
+    spoken(ApiKey::SyncGroup, 0, 5, 4, "s i s s3 s5 s5 [s b]"),
+    spoken(ApiKey::DescribeGroups, 0, 5, 5, "(s) c3"),
+    spoken(ApiKey::ListGroups, 0, 4, 3, "(s)4"),
+    spoken(ApiKey::SaslHandshake, 0, 1, 99, "s"),
+    spoken(ApiKey::ApiVersions, 0, 3, 3, "s3 s3"),
+    spoken(ApiKey::CreateTopics, 2, 6, 5, "[s i h [i (i)] [s s]] i c"),
+    spoken(ApiKey::DeleteTopics, 1, 5, 4, "(s) i"),
+    spoken(ApiKey::DeleteRecords, 0, 2, 2, "[s [i l]] i"),
+    spoken(ApiKey::InitProducerId, 0, 4, 2, "s i l3 h3"),
+    spoken(ApiKey::OffsetForLeaderEpoch, 2, 4, 4, "i3 [s [i i i]]"),
+    spoken(ApiKey::AddPartitionsToTxn, 0, 3, 3, "s l h [s (i)]"),
+    spoken(ApiKey::AddOffsetsToTxn, 0, 3, 3, "s l h s"),
+    spoken(ApiKey::EndTxn, 0, 3, 3, "s l h c"),
+    spoken(ApiKey::TxnOffsetCommit, 0, 3, 3, "s s l h i3 s3 s3 [s [i l i2 s]]"),
+    spoken(ApiKey::DescribeConfigs, 1, 4, 4, "[c s (s)] c c3"),
+    spoken(ApiKey::AlterConfigs, 0, 2, 2, "[c s [s s]] c"),
+    spoken(ApiKey::IncrementalAlterConfigs, 0, 1, 1, "[c s [s c s]] c"),
+    spoken(ApiKey::CreatePartitions, 0, 3, 2, "[s i [(i)]] i c"),
+    spoken(ApiKey::DeleteGroups, 0, 2, 2, "(s)"),
+    spoken(ApiKey::OffsetDelete, 0, 0, 99, "s [s [i]]"),
+    spoken(ApiKey::DescribeCluster, 0, 1, 0, "c c1"),
 ];
 
 /// Answers one request; `None` where the client expects no answer.
@@ -55,8 +69,9 @@ pub(crate) async fn answer<'a>(
     let (number, version) =
         (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
     let key = ApiKey::try_from(number).ok();
-    let spoken = key.and_then(|key| SPOKEN.iter().find(|(spoken, ..)| *spoken == key));
-    let Some((key, ..)) = spoken.filter(|(_, min, max)| (*min..=*max).contains(&version)) else {
+    let named = key.and_then(|key| SPOKEN.iter().find(|spoken| spoken.key == key));
+    let asked = named.filter(|spoken| (spoken.versions.0..=spoken.versions.1).contains(&version));
+    let Some(Spoken { key, shape, .. }) = asked else {
         if key == Some(ApiKey::ApiVersions) {
             // The client asks in too new a version and falls back to version 0 by this answer.
             let correlation_id = frame.slice(4..8).get_i32();
@@ -64,8 +79,8 @@ pub(crate) async fn answer<'a>(
             return encode(&api_versions().with_error_code(error), 0, correlation_id).map(Some);
         }
         let name = key.map_or_else(|| format!("request {number}"), |key| format!("{key:?}"));
-        return Err(Hangup(match spoken {
-            Some((_, min, max)) => {
+        return Err(Hangup(match named {
+            Some(Spoken { versions: (min, max), .. }) => {
                 format!("{name} version {version} is not spoken here, only {min} to {max}")
             }
             None => format!("{name} is not spoken by the embedded broker; use Apache Kafka for it"),
@@ -74,6 +89,11 @@ pub(crate) async fn answer<'a>(
     let malformed = |error| Hangup(format!("a malformed {key:?} request of version {version}: {error:#}"));
     let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(malformed)?;
     let correlation_id = header.correlation_id;
+    if !shape.fits(&frame, version) {
+        return Err(Hangup(format!(
+            "a malformed {key:?} request of version {version}: its lengths are wrong"
+        )));
+    }
     let id = header.client_id.as_deref().unwrap_or_default();
     if client.id != *id {
         client.id = id.to_string();
@@ -167,9 +187,10 @@ pub(crate) async fn answer<'a>(
 
 fn api_versions() -> ApiVersionsResponse {
     // SaslHandshake is answered, to say no, but not offered.
-    let offered = SPOKEN.iter().filter(|(key, ..)| *key != ApiKey::SaslHandshake);
-    let version = |(key, min, max): &(ApiKey, i16, i16)| {
-        ApiVersion::default().with_api_key(*key as i16).with_min_version(*min).with_max_version(*max)
+    let offered = SPOKEN.iter().filter(|spoken| spoken.key != ApiKey::SaslHandshake);
+    let version = |spoken: &Spoken| {
+        let (min, max) = spoken.versions;
+        ApiVersion::default().with_api_key(spoken.key as i16).with_min_version(min).with_max_version(max)
     };
     ApiVersionsResponse::default().with_api_keys(offered.map(version).collect())
 }

@@ -6,7 +6,7 @@
 //!  clients on loopback
 //!        |  server     frames in, answers out, in order; memory for both is limited
 //!        v
-//!     dispatch         which request, in which version, is answered by whom
+//!     dispatch         which request, in which version, is answered by whom; shape: is it well formed
 //!        |
 //!        +-- produce ------------+
 //!        +-- fetch  <--- wake ---+--> log --> segment     files of batches, an index beside each full one
@@ -84,6 +84,7 @@ mod producers;
 mod segment;
 mod server;
 mod settings;
+mod shape;
 mod state;
 mod tending;
 mod topics;

@@ -296,6 +296,33 @@ async fn what_is_not_spoken_ends_the_connection_and_leaves_the_broker_well() {
 }
 
 #[tokio::test]
+async fn rubbish_in_well_framed_requests_does_not_harm_the_broker() {
+    use std::io::{Read, Write};
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(Config::new(folder.path())).await.unwrap();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 32) as u8
+    };
+    for _ in 0..500 {
+        // Header version 1 or 2 with an empty client id; then zeros, small numbers and large ones.
+        let mut body = vec![0, random() % 61, 0, random() % 13, 0, 0, 0, 1, 0, 0];
+        body.extend((0..random() % 60).map(|_| [0, 0, 0, 1, 2, 0x7f, 0xff][usize::from(random() % 7)]));
+        let mut socket = std::net::TcpStream::connect(broker.bootstrap()).unwrap();
+        socket.write_all(&(body.len() as i32).to_be_bytes()).unwrap();
+        socket.write_all(&body).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let _ = socket.read(&mut [0; 64]);
+    }
+    make_topic(&broker.bootstrap(), "t").await;
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_limit_on_partitions_or_settings_is_told_with_its_value() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::new(folder.path());
