@@ -13,11 +13,12 @@
 
 mod error;
 pub mod lake;
-mod provider;
+pub mod provider;
 pub mod shard;
 pub mod spec;
 
 pub use error::{Error, Problem};
 pub use lake::{Lake, Projector};
+pub use provider::{CATALOG, SCHEMA};
 pub use shard::{Shard, View};
 pub use spec::Tables;
