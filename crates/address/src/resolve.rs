@@ -232,7 +232,15 @@ impl Resolver {
 
     fn answer(&self, e: Evidence, certainty: f32, s: &mut Scratch) -> Answer {
         self.read_doors(e, s);
-        let reason = reason(&e, s);
+        let mut reason = reason(&e, s);
+        let rest = s.doors.last().map_or(&[][..], |d| &s.folded.chars()[d.end..]);
+        if s.folded.chars().contains(&char::REPLACEMENT_CHARACTER) {
+            // Damaged bytes: no number of this text can be trusted.
+            return self.abstain(Reason::NotFound, s);
+        }
+        if rest.iter().find(|&&c| !is_gap(c)).is_some_and(char::is_ascii_alphanumeric) {
+            reason = Reason::Coarser;
+        }
         let confidence = confidence(&e, reason) * certainty;
         match descend(&self.gazetteer, e.compound, s) {
             Descent::Here => self.found(e.compound, reason, confidence, s),

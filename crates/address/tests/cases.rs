@@ -156,3 +156,29 @@ fn every_case_parses_as_its_line_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn answers_and_parses_serialise_in_the_shape_that_the_commands_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = resolver(folder.path());
+    let query = Query { text: "青禾新村25-2-402", city: Some("南京市"), name: None };
+    let answer = resolver.resolve(&query, &mut Scratch::default()).map_ids(|id| format!("P{id}"));
+    let json = serde_json::to_value(&answer).unwrap();
+    assert_eq!(json["place_id"], "P352402");
+    assert_eq!((json["level"].as_str(), json["reason"].as_str()), (Some("dwelling"), Some("compound_only")));
+    assert_eq!(json["candidates"][0]["place_id"], "P352402");
+    assert_eq!(json["division_code"], "320106002002");
+
+    let json = serde_json::to_value(parse("南京市鼓楼区云栖路12号", Divisions::bundled(), None)).unwrap();
+    assert_eq!(json["county"], serde_json::json!({"name": "鼓楼区", "code": "320106000000", "span": [3, 6]}));
+    assert_eq!(json["province"], serde_json::json!({"name": "江苏省", "code": "320000000000", "span": null}));
+    assert_eq!(json["number"], serde_json::json!({"text": "12号", "value": "12", "span": [9, 12]}));
+    assert!(json["building"].is_null());
+}
+
+#[test]
+fn a_resolver_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Resolver>();
+    shared::<Gazetteer>();
+}

@@ -152,8 +152,10 @@ impl<'d> GazetteerBuilder<'d> {
     /// When the file cannot be written, or the input is more than the format holds.
     pub fn finish(mut self, path: &Path) -> Result<BuildReport, Error> {
         let divisions = self.divisions;
-        let tree = Tree::grow(&mut self, divisions);
+        // Once so that rows under an old name find their compound, once more for compounds that only rows below imply.
         self.apply_changes();
+        let tree = Tree::grow(&mut self, divisions);
+        self.report.name_changes_unused = self.apply_changes();
         layout::write(self.divisions, self.compounds, tree, self.report, path)
     }
 
@@ -376,9 +378,11 @@ impl<'d> GazetteerBuilder<'d> {
         deeper(divisions, by_code, by_text)
     }
 
-    fn apply_changes(&mut self) {
+    /// Gives how many changes met nothing.
+    fn apply_changes(&mut self) -> u64 {
         let divisions = self.divisions;
-        for change in std::mem::take(&mut self.changes) {
+        let mut unused = 0;
+        for change in &self.changes {
             let counties = divisions.named(&change.county);
             let current = name_key(&change.name);
             let former: Vec<(Vec<char>, &String)> = change
@@ -399,8 +403,9 @@ impl<'d> GazetteerBuilder<'d> {
                     NameCategory::Road => compound.rename_road(&current, &former),
                 };
             }
-            self.report.name_changes_unused += u64::from(!used);
+            unused += u64::from(!used);
         }
+        unused
     }
 }
 

@@ -176,8 +176,7 @@ impl Homes {
 }
 
 fn keys(compound: &Compound) -> Vec<(String, String)> {
-    let names =
-        compound.names.iter().filter(|n| n.1 == via::STANDARD).map(|n| (n.0.iter().collect(), String::new()));
+    let names = compound.names.iter().map(|n| (n.0.iter().collect(), String::new()));
     let unnamed = compound.names.is_empty();
     let numbers =
         compound.streets.iter().filter(|_| unnamed).map(|s| (s.0.iter().collect(), s.1.as_str().to_owned()));
@@ -208,7 +207,11 @@ fn best(divisions: &Divisions, compounds: &[Compound], all: &[u32], hint: &Hint)
     };
     let best = all.iter().copied().max_by_key(|c| (score(c), std::cmp::Reverse(*c)))?;
     let (area, street, township, _) = score(&best);
-    (area && (street || township)).then_some(best)
+    // An old name or an alias is only believed at the same street and number.
+    let name = name_key(&hint.name);
+    let standard =
+        name.len() < 2 || compounds[best as usize].names.iter().any(|n| n.1 == via::STANDARD && n.0 == name);
+    (area && (street || (township && standard))).then_some(best)
 }
 
 fn implied(hint: &Hint, division: Option<DivisionId>) -> Compound {
