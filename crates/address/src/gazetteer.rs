@@ -127,7 +127,8 @@ impl Gazetteer {
         &self.report
     }
 
-    /// The standard or implied place with this id.
+    /// The standard or implied place with this id. Of two rows with one address the id of either leads to the
+    /// place, which is called by the id of the one in use.
     pub fn place(&self, id: u64) -> Option<PlaceView<'_>> {
         self.index_of(id).map(|index| self.view(index))
     }

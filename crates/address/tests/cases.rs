@@ -182,3 +182,23 @@ fn a_resolver_is_shared_between_threads() {
     shared::<Resolver>();
     shared::<Gazetteer>();
 }
+
+#[test]
+fn two_rows_of_one_address_are_one_place_that_either_id_leads_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("twice");
+    let mut builder = GazetteerBuilder::new(Divisions::bundled());
+    for (place, status) in [(7, Status::Withdrawn), (8, Status::InUse)] {
+        let (county, compound) = ("鼓楼区".to_owned(), "青禾新村".to_owned());
+        let (building, room) = ("1幢".to_owned(), "101室".to_owned());
+        let row =
+            StandardAddress { place, status, county, compound, building, room, ..StandardAddress::default() };
+        builder.add(row).unwrap();
+    }
+    assert_eq!(builder.finish(&path).unwrap().rows_shadowed, 1);
+    let gazetteer = Gazetteer::open(&path).unwrap();
+    for id in [7, 8] {
+        let view = gazetteer.place(id).unwrap();
+        assert_eq!((view.place, view.status), (8, Status::InUse));
+    }
+}

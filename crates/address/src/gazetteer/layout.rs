@@ -47,7 +47,7 @@ pub(super) fn write(
     put(Section::StringStarts, starts);
     put(Section::Strings, bytes);
     put(Section::Places, places(&compounds, &tree.nodes, &order, &strings, &codes, divisions));
-    put(Section::Ids, ids(&compounds, &tree.nodes, &order));
+    put(Section::Ids, ids(&compounds, &tree, &order));
     put(Section::Covered, codes.iter().flat_map(|(code, _)| code.to_le_bytes()).collect());
 
     let canonical = canonical(divisions, &compounds, &tree);
@@ -217,10 +217,11 @@ fn places(
     out
 }
 
-fn ids(compounds: &[Compound], nodes: &[Node], order: &Order) -> Vec<u8> {
+fn ids(compounds: &[Compound], tree: &Tree, order: &Order) -> Vec<u8> {
     let compounds = compounds.iter().enumerate().map(|(i, c)| (c.place, order.compound_at[i]));
-    let mut all: Vec<(u64, u32)> =
-        compounds.chain(nodes.iter().enumerate().map(|(i, n)| (n.place, order.node_at[i]))).collect();
+    let nodes = tree.nodes.iter().enumerate().map(|(i, n)| (n.place, order.node_at[i]));
+    let shadowed = tree.shadowed.iter().map(|&(place, node)| (place, order.node_at[node as usize]));
+    let mut all: Vec<(u64, u32)> = compounds.chain(nodes).chain(shadowed).collect();
     all.sort_unstable();
     all.iter().flat_map(|(id, at)| id.to_le_bytes().into_iter().chain(u64::from(*at).to_le_bytes())).collect()
 }

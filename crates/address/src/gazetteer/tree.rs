@@ -46,6 +46,8 @@ pub(super) struct Tree {
     pub aliases: Vec<(u64, u32)>,
     at: HashMap<(Parent, Level, Label), u32>,
     by_place: HashMap<u64, Parent>,
+    /// (id, node): ids of rows whose address another row bears too.
+    pub shadowed: Vec<(u64, u32)>,
 }
 
 impl Tree {
@@ -74,6 +76,13 @@ impl Tree {
                 builder.report.rows_shadowed += 1;
             }
             tree.by_place.insert(row.place, Parent::Node(at));
+        }
+        for (&place, &at) in &tree.by_place {
+            if let Parent::Node(node) = at
+                && tree.nodes[node as usize].place != place
+            {
+                tree.shadowed.push((place, node));
+            }
         }
         for &(hash, place) in &builder.aliases {
             if let Some(&Parent::Node(node)) = tree.by_place.get(&place) {
