@@ -257,11 +257,19 @@ async fn a_second_projector_is_fenced_and_a_foreign_lake_is_refused() {
     shard.put_place(1, Some(1));
     zombie.project_once().await.unwrap();
     shard.put_place(1, Some(2));
-    Projector::new(open(&dir), shards.clone(), config(10)).project_once().await.unwrap();
+    let mut second = Projector::new(open(&dir), shards.clone(), config(10))
+        .with_failpoint(|boundary| boundary == Boundary::BucketsCommitted);
+    second.project_once().await.unwrap_err();
     shard.put_place(1, Some(3));
     let error = zombie.project_once().await.unwrap_err();
     assert!(matches!(error, Error::OtherWriter { .. }), "{error}");
     // It has looked again, and nothing is doubled.
+    zombie.project_once().await.unwrap();
+    assert_level(&open(&dir), &shards).await;
+    // Where the other one has trimmed as well, there is nothing to fence: the tables are asked.
+    shard.put_place(1, Some(4));
+    Projector::new(open(&dir), shards.clone(), config(10)).project_once().await.unwrap();
+    shard.put_place(1, Some(5));
     zombie.project_once().await.unwrap();
     assert_level(&open(&dir), &shards).await;
 

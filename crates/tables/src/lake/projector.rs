@@ -230,7 +230,12 @@ impl<S: ChangeSource> Projector<S> {
     }
 
     async fn cycle(&mut self, all: bool) -> Result<(), Error> {
-        let outcome = self.try_cycle(all).await;
+        let known = self.positions.is_some();
+        let mut outcome = self.try_cycle(all).await;
+        if known && matches!(outcome, Err(Error::LakeBehind { .. })) {
+            // Somebody else has projected and trimmed since: the tables know how far.
+            outcome = self.try_cycle(all).await;
+        }
         if let Err(error) = &outcome {
             metrics::counter!("yibiao_errors_total", "stage" => "project", "code" => error.fault().code())
                 .increment(1);
