@@ -1,1 +1,120 @@
-fn main() {}
+//! End to end: raw bytes to fused rows and warnings, on a broker of its own (Apache Kafka, freshly started).
+//!
+//! ```text
+//!  1. a synthetic city's records into the raw topics                     not measured
+//!  2. standard addresses and names to a gazetteer                        not measured
+//!  3. everything else: raw bytes ─► normalise ─► fusion ─► state, lake   records/s, per core, share of each stage
+//!  4. hazard reports at half of that rate: arrival ─► warning            p50, p99
+//! ```
+//!
+//! The broker's own CPU is not counted. Prints a table; never fails on time.
+
+mod cpu;
+mod latency;
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use cpu::Cpu;
+use yibiao::{
+    config::{Config, Serve, Stage},
+    pipeline::Pipeline,
+    progress::grouped,
+};
+use yibiao_connectors::{Mode, SourceConfig};
+use yibiao_synth::{Plan, write_city};
+
+/// Raw bytes to fused rows and warnings, measured on one machine in one run.
+#[derive(Debug, Parser)]
+struct Args {
+    /// A freshly started broker: `deploy/kafka/kafka.sh start --dir /tmp/bench-kafka` prints it.
+    #[arg(long)]
+    bootstrap: String,
+
+    #[arg(long, default_value_t = 20_000)]
+    dwellings: u32,
+
+    #[arg(long, default_value_t = 21)]
+    days: u32,
+
+    /// Seconds for which hazard reports are sent at half load.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+
+    #[arg(long, default_value = "pipelines")]
+    pipelines: PathBuf,
+}
+
+/// Feeds that are files in the city; all utilities' readings but electricity's, which need a server.
+const FEEDS: [&str; 7] = [
+    "police/standard-addresses",
+    "police/housing-registrations",
+    "civil-affairs/place-names",
+    "civil-affairs/organisations",
+    "justice/mediation-cases",
+    "utilities/water-readings",
+    "utilities/gas-readings",
+];
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plan = Plan { dwellings: args.dwellings, days: args.days, ..Plan::default() };
+    let city = dir.path().join("city");
+    eprintln!("making a city of {} dwellings, {} days", grouped(args.dwellings.into()), args.days);
+    write_city(&plan, &city, |_| {})?;
+    let mut config = Config {
+        data: dir.path().join("data"),
+        pipelines: args.pipelines.clone(),
+        stages: Vec::new(),
+        kafka: yibiao_topics::ClientConfig::at(&args.bootstrap),
+        topics: Default::default(),
+        sources: Default::default(),
+        normalise: Default::default(),
+        fusion: Default::default(),
+        project: Default::default(),
+        serve: Serve::default(),
+    };
+    for feed in FEEDS {
+        config.sources.insert(feed.parse()?, SourceConfig::file(city.join("sources").join(feed)));
+    }
+
+    eprintln!("filling the raw topics");
+    let mut filling = Pipeline::open(config.clone(), &[Stage::Connect], Mode::Once).await?;
+    filling.run_to_end().await?;
+    drop(filling);
+
+    eprintln!("raw bytes to fused rows");
+    let mut pipeline = Pipeline::open(config.clone(), &[Stage::Normalise, Stage::Fusion], Mode::Once).await?;
+    let (began, cpu) = (Instant::now(), Cpu::now());
+    pipeline.run_to_end().await?;
+    let (seconds, cpu) = (began.elapsed().as_secs_f64(), Cpu::now().since(&cpu));
+    let accounting = pipeline.accounting.clone().context("normalise runs here")?;
+    let records = accounting.total().received as f64;
+    drop(pipeline);
+
+    println!("| raw bytes to fused row | |\n|---|---|");
+    println!("| records | {} |", grouped(records as u64));
+    println!("| wall time, gazetteer and last Delta commit included | {seconds:.1} s |");
+    println!("| records/s on this machine | {} |", grouped((records / seconds) as u64));
+    println!("| CPU time of ours | {:.1} s |", cpu.total());
+    println!("| records/s per core used | {} |", grouped((records / cpu.total()) as u64));
+    for (stage, spent) in &cpu.0 {
+        println!("| share: {stage} | {:.0} % |", spent * 100.0 / cpu.total());
+    }
+
+    let rate = (records / seconds / 2.0) as u64;
+    let latency = latency::measure(config, rate, args.seconds).await?;
+    println!("| hazard reports at half of that rate | {}/s for {} s |", grouped(rate), args.seconds);
+    println!("| warnings raised by them | {} |", latency.warnings);
+    println!("| record's arrival to warning, p50 | {:.0} ms |", latency.p50_ms);
+    println!("| record's arrival to warning, p99 | {:.0} ms |", latency.p99_ms);
+    println!("| peak memory | {} MB |", yibiao::report::peak_memory_bytes() >> 20);
+    Ok(())
+}

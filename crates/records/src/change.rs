@@ -22,7 +22,7 @@ impl Operation {
         }
     }
 
-    pub fn from_str(text: &str) -> Option<Self> {
+    pub fn named(text: &str) -> Option<Self> {
         [Operation::Insert, Operation::Update, Operation::Delete]
             .into_iter()
             .find(|operation| operation.as_str() == text)

@@ -151,7 +151,7 @@ impl TableSchema {
     }
 
     /// Rows to Arrow columns, in the order of the schema.
-    pub fn arrays<'a>(&self, rows: &[&'a [Value]]) -> Result<Vec<ArrayRef>, SchemaError> {
+    pub fn arrays(&self, rows: &[&[Value]]) -> Result<Vec<ArrayRef>, SchemaError> {
         if let Some(row) = rows.iter().find(|row| row.len() != self.columns.len()) {
             return Err(SchemaError::Width {
                 table: self.name.clone(),

@@ -1,0 +1,106 @@
+//! What came out, against the city's truth. Only here is the truth read, and only after everything has ended.
+
+use std::{collections::HashMap, path::Path};
+
+use anyhow::{Context, Result};
+use yibiao_records::{PlaceId, Value};
+use yibiao_synth::{
+    Plan,
+    score::{self, MatchScore, Truth, WarningScore},
+};
+use yibiao_tables::{
+    Shard,
+    spec::{PLACES, WARNINGS},
+};
+
+/// The rule that the city's truth is about.
+const RULE: &str = "crowded_rental";
+/// Feeds whose addresses are resolved: the others say what the addresses are.
+const NOT_RESOLVED: [&str; 2] = ["place", "place_name"];
+
+pub struct Scores {
+    pub matches: MatchScore,
+    pub warnings: WarningScore,
+}
+
+pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
+    let truth = Truth::open(city)?;
+    let mut codes: HashMap<PlaceId, String> = HashMap::new();
+    let mut warned: Vec<String> = Vec::new();
+    for shard in shards {
+        let view = shard.view();
+        let places = view.tables().schema(PLACES)?;
+        let code = places.column("external_id").context("places has an external_id")?;
+        let id = places.column("place_id").context("places has a place_id")?;
+        for row in view.rows(PLACES) {
+            let row = row?;
+            let place = row[id].as_i64().and_then(PlaceId::new).context("a place has an id")?;
+            codes.insert(place, row[code].as_text().unwrap_or_default().to_owned());
+        }
+        for warning in firing(shard)? {
+            let place = warning.get("place_id").and_then(Value::as_i64).and_then(PlaceId::new);
+            warned.push(place.and_then(|place| codes.get(&place)).cloned().unwrap_or_default());
+        }
+    }
+    // Facts go to the score by feed, source key and the code of the place that they were matched to.
+    let mut resolved = Vec::new();
+    for shard in shards {
+        for stored in shard.view().all_facts() {
+            let stored = stored?;
+            if NOT_RESOLVED.contains(&&*stored.kind) {
+                continue;
+            }
+            let code = codes.get(&stored.fact.place).map_or("", String::as_str);
+            resolved.push((stored.feed, stored.fact.source_key, code));
+        }
+    }
+    let matches =
+        score::matches(&truth, resolved.iter().map(|(feed, key, code)| (feed, key.as_str(), *code)));
+    let warnings = score::warnings(&truth, warned.iter().map(String::as_str), plan.end);
+    Ok(Scores { matches, warnings })
+}
+
+/// A row of the table of warnings, by column.
+type Warning = HashMap<String, Value>;
+
+fn firing(shard: &Shard) -> Result<Vec<Warning>> {
+    let view = shard.view();
+    let schema = view.tables().schema(WARNINGS)?.clone();
+    let mut firing = Vec::new();
+    for row in view.rows(WARNINGS) {
+        let warning: Warning = schema.columns.iter().map(|column| column.name.clone()).zip(row?).collect();
+        let is = |column: &str, text: &str| warning.get(column).and_then(Value::as_text) == Some(text);
+        if is("rule", RULE) && !is("state", "cleared") {
+            firing.push(warning);
+        }
+    }
+    Ok(firing)
+}
+
+/// The most severe warnings, in words, with their evidence.
+pub fn examples(shards: &[Shard], count: usize) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for shard in shards {
+        all.extend(firing(shard)?);
+    }
+    let severity = |warning: &Warning| warning.get("severity").and_then(Value::as_i64).unwrap_or(0);
+    let id = |warning: &Warning| warning.get("warning_id").map(Value::to_string).unwrap_or_default();
+    all.sort_by_key(|warning| (-severity(warning), id(warning)));
+    Ok(all.iter().take(count).map(explain).collect())
+}
+
+fn explain(warning: &Warning) -> String {
+    let cell = |column: &str| warning.get(column).map(Value::to_string).unwrap_or_default();
+    let evidence = serde_json::from_str::<serde_json::Value>(&cell("evidence"))
+        .ok()
+        .and_then(|evidence| serde_json::to_string_pretty(&evidence).ok())
+        .unwrap_or_default();
+    format!(
+        "{} ({}, severity {}, since {})\n{}\nevidence: {evidence}",
+        cell("address"),
+        cell("rule"),
+        cell("severity"),
+        cell("raised_at"),
+        cell("message")
+    )
+}

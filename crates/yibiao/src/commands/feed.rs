@@ -1,0 +1,87 @@
+//! `yibiao feed`: what a data engineer does with a feed before it runs.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use yibiao_records::FeedId;
+
+use crate::{installation::Installation, profile};
+
+/// Look at feeds: list them, try their contracts on their samples, profile a new sample.
+#[derive(Debug, clap::Subcommand)]
+pub enum Feed {
+    /// The registered feeds.
+    List(Pipelines),
+    /// Try contracts on their samples and compare with the expected outcomes.
+    Test {
+        /// Only this feed, as department/feed.
+        feed: Option<FeedId>,
+        #[command(flatten)]
+        pipelines: Pipelines,
+    },
+    /// What a department's sample (CSV or JSON lines) holds, before a contract is written for it.
+    Profile {
+        sample: PathBuf,
+        /// Between the columns of a CSV file.
+        #[arg(long, default_value = ",")]
+        delimiter: char,
+        /// Rows that are looked at.
+        #[arg(long, default_value_t = 100_000)]
+        rows: usize,
+    },
+}
+
+/// Where feeds, facts, tables, rules and deliveries are declared.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Pipelines {
+    #[arg(long, default_value = "pipelines")]
+    pub pipelines: PathBuf,
+}
+
+impl Feed {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Feed::List(at) => list(&Installation::load(&at.pipelines)?),
+            Feed::Test { feed, pipelines } => test(&Installation::load(&pipelines.pipelines)?, feed),
+            Feed::Profile { sample, delimiter, rows } => {
+                let Ok(delimiter) = u8::try_from(delimiter) else {
+                    bail!("the delimiter {delimiter:?} is not an ASCII character");
+                };
+                println!("{}", profile::profile(&sample, delimiter, rows)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn list(installation: &Installation) -> Result<()> {
+    println!("{:<32} {:<9} {:<12} {:<11} title", "feed", "version", "becomes", "until");
+    for contract in installation.contracts.iter() {
+        println!(
+            "{:<32} {:<9} {:<12} {:<11} {}",
+            contract.feed.as_str(),
+            contract.version,
+            contract.fact.kind,
+            contract.legal.until.to_string(),
+            contract.title
+        );
+    }
+    Ok(())
+}
+
+fn test(installation: &Installation, only: Option<FeedId>) -> Result<()> {
+    let mut failed = 0;
+    let mut tried = 0;
+    for contract in installation.contracts.iter().filter(|c| only.as_ref().is_none_or(|only| *only == c.feed))
+    {
+        tried += 1;
+        let report = yibiao_contracts::try_sample(contract, &installation.kinds)?;
+        println!("{report}");
+        failed += usize::from(!report.is_as_expected());
+    }
+    match (tried, failed) {
+        (0, _) => bail!("there is no such feed; `yibiao feed list` names them"),
+        (_, 0) => Ok(()),
+        (_, failed) => bail!("{failed} of {tried} feeds do not do what their samples expect"),
+    }
+}

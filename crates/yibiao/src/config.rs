@@ -1,0 +1,128 @@
+//! The configuration file: which stages run here, where their data lies, and how they reach the outside.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use yibiao_connectors::SourceConfig;
+use yibiao_records::FeedId;
+
+/// The stages that a process can run. A shard's fusion, its projection to the lake and its live rows belong to
+/// one process, because a state store does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Bring the sources' records into raw topics.
+    Connect,
+    /// Raw records to facts.
+    Normalise,
+    /// Facts to fused rows, warnings and Delta tables.
+    Fusion,
+    /// Hand each centre what it may have.
+    Deliver,
+    /// SQL on the PostgreSQL wire, the status page.
+    Serve,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 5] =
+        [Stage::Connect, Stage::Normalise, Stage::Fusion, Stage::Deliver, Stage::Serve];
+}
+
+/// `yibiao.toml`. Paths are relative to the working folder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// State, gazetteer, lake and deliveries lie below this folder.
+    pub data: PathBuf,
+    /// Feeds, fact kinds, tables, rules and deliveries.
+    #[serde(default = "pipelines")]
+    pub pipelines: PathBuf,
+    #[serde(default = "all_stages")]
+    pub stages: Vec<Stage>,
+    pub kafka: yibiao_topics::ClientConfig,
+    /// How topics are made that are not there yet. `std_partitions` is also the number of fusion shards: it
+    /// cannot be changed later without a replay.
+    #[serde(default)]
+    pub topics: yibiao_topics::Layout,
+    /// Where each feed's records come from, by feed id.
+    #[serde(default)]
+    pub sources: BTreeMap<FeedId, SourceConfig>,
+    #[serde(default)]
+    pub normalise: yibiao_normalise::Config,
+    #[serde(default)]
+    pub fusion: yibiao_fusion::Config,
+    #[serde(default)]
+    pub project: yibiao_tables::lake::Config,
+    #[serde(default)]
+    pub serve: Serve,
+}
+
+/// Ports. Loopback unless told otherwise: put a proxy with authentication before anything wider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// PostgreSQL wire.
+    pub sql: SocketAddr,
+    /// Prometheus.
+    pub metrics: SocketAddr,
+    /// Status page and JSON.
+    pub status: SocketAddr,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        let port = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { sql: port(5433), metrics: port(9464), status: port(8080) }
+    }
+}
+
+fn pipelines() -> PathBuf {
+    "pipelines".into()
+}
+
+fn all_stages() -> Vec<Stage> {
+    Stage::ALL.to_vec()
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+    }
+
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.data)
+    }
+}
+
+/// Where things lie below the data folder.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub normalise: PathBuf,
+    pub fusion: PathBuf,
+    pub gazetteer: PathBuf,
+    pub lake: PathBuf,
+    pub deliveries: PathBuf,
+    pub audit: PathBuf,
+    pub broker: PathBuf,
+}
+
+impl Layout {
+    pub fn new(data: &Path) -> Self {
+        Self {
+            normalise: data.join("state/normalise"),
+            fusion: data.join("state/fusion"),
+            gazetteer: data.join("gazetteer"),
+            lake: data.join("lake"),
+            deliveries: data.join("deliveries"),
+            audit: data.join("audit"),
+            broker: data.join("broker"),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Wires the stages that a configuration names, and knows when everything that was sent has arrived.
+//!
+//! ```text
+//!  connectors of places ─► normalise ─► gazetteer ┐ (the keeper builds it again when standard addresses change)
+//!  all other connectors ─► normalise ◄────────────┘ ─► fusion ─► projection ─► delivery
+//! ```
+
+mod drain;
+mod follow;
+mod gazetteer_keeper;
+
+use std::{collections::BTreeSet, future::Future, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use yibiao_connectors::{Mode, Progress as ConnectorProgress};
+use yibiao_contracts::Contract;
+use yibiao_delivery::Delivery;
+use yibiao_fusion::Fusion;
+use yibiao_normalise::{Accounting, Normaliser};
+use yibiao_records::FeedId;
+use yibiao_tables::{Lake, Projector, Shard, lake};
+use yibiao_topics::{Client, TopicSpec};
+
+use crate::{
+    config::{Config, Layout, Stage},
+    installation::Installation,
+    status::Status,
+};
+
+/// The fact kinds of which the gazetteer is made: their feeds need no gazetteer, and all others wait for it.
+const GAZETTEER_KINDS: [&str; 2] = ["place", "place_name"];
+
+/// Stages that run in this process.
+pub struct Pipeline {
+    pub config: Config,
+    pub layout: Layout,
+    pub installation: Installation,
+    pub client: Client,
+    stages: BTreeSet<Stage>,
+    mode: Mode,
+    shutdown: CancellationToken,
+    /// Connectors, apart from the stages: they end by themselves in [`Mode::Once`].
+    connecting: JoinSet<Result<FeedId>>,
+    running: JoinSet<Result<&'static str>>,
+    pub accounting: Option<Accounting>,
+    pub shards: Vec<Shard>,
+    fused: Option<yibiao_fusion::Progress>,
+    pub lake: Lake,
+    status: Status,
+    keeper: Option<gazetteer_keeper::Keeper>,
+    delivery: Option<Delivery>,
+}
+
+impl Pipeline {
+    /// Makes the topics and opens the stages' state; nothing runs yet.
+    pub async fn open(config: Config, stages: &[Stage], mode: Mode) -> Result<Self> {
+        let installation = Installation::load(&config.pipelines)?;
+        if let Some(unknown) = config.sources.keys().find(|feed| installation.contracts.get(feed).is_none()) {
+            bail!(
+                "the configuration has a source for {unknown}, which has no contract in {}",
+                config.pipelines.display()
+            );
+        }
+        let layout = config.layout();
+        let client = Client::new(&config.kafka)?;
+        let lake = Lake::open(
+            layout.lake.to_str().context("the data folder's path is not UTF-8")?,
+            lake::Layout::new(&installation.tables, config.topics.std_partitions),
+        )?;
+        let pipeline = Self {
+            layout,
+            installation,
+            client,
+            lake,
+            stages: stages.iter().copied().collect(),
+            mode,
+            shutdown: CancellationToken::new(),
+            connecting: JoinSet::new(),
+            running: JoinSet::new(),
+            accounting: None,
+            shards: Vec::new(),
+            fused: None,
+            status: Status::default(),
+            keeper: None,
+            delivery: None,
+            config,
+        };
+        pipeline.client.ensure(&pipeline.topics()).await.context("making the topics")?;
+        Ok(pipeline)
+    }
+
+    fn topics(&self) -> Vec<TopicSpec> {
+        let of = &self.config.topics;
+        let feeds = self.installation.contracts.iter().map(|contract| &contract.feed);
+        feeds
+            .flat_map(|feed| [of.raw(feed), of.quarantine(feed)])
+            .chain(self.installation.kinds.iter().map(|kind| of.std(&kind.name)))
+            .chain([of.cursors()])
+            .collect()
+    }
+
+    /// What the stages are doing, readable from other tasks.
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    fn runs(&self, stage: Stage) -> bool {
+        self.stages.contains(&stage)
+    }
+
+    /// Starts every stage but the connectors.
+    pub async fn start(&mut self) -> Result<()> {
+        if self.runs(Stage::Normalise) {
+            self.start_normalise()?;
+        }
+        if self.runs(Stage::Fusion) {
+            self.start_fusion().await?;
+        }
+        if self.runs(Stage::Deliver) {
+            self.start_delivery()?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
+        tracing::info!(stage = name, "stage started");
+        self.running.spawn(async move {
+            work.await.with_context(|| format!("the stage {name} failed"))?;
+            Ok(name)
+        });
+    }
+
+    fn start_normalise(&mut self) -> Result<()> {
+        let normaliser = Normaliser::open(
+            self.config.normalise.clone(),
+            self.installation.contracts.iter().cloned().collect(),
+            self.installation.kinds.clone(),
+            self.client.clone(),
+            &self.layout.normalise,
+            &self.layout.gazetteer,
+        )?;
+        self.accounting = Some(normaliser.accounting());
+        self.status.stages().accounting = Some(normaliser.accounting());
+        self.keeper = Some(gazetteer_keeper::Keeper::new(
+            &normaliser,
+            &self.installation.kinds,
+            &self.client,
+            &self.config.normalise,
+            self.gazetteer_feeds(),
+        )?);
+        let shutdown = self.shutdown.clone();
+        self.spawn("normalise", async move { Ok(normaliser.run(shutdown).await?) });
+        Ok(())
+    }
+
+    async fn start_fusion(&mut self) -> Result<()> {
+        let options = yibiao_state::Options::default();
+        for number in 0..self.config.topics.std_partitions {
+            let dir = self.layout.fusion.join(format!("shard-{number}"));
+            self.shards.push(Shard::open(&dir, number, &self.installation.tables, &options)?);
+        }
+        let fusion = Fusion::open(
+            self.config.fusion.clone(),
+            self.shards.clone(),
+            &self.installation.kinds,
+            &self.installation.rules,
+            self.client.clone(),
+            self.config.topics.std_partitions,
+        )
+        .await?;
+        self.fused = Some(fusion.progress());
+        let projector = Projector::new(self.lake.clone(), self.shards.clone(), self.config.project.clone());
+        let mut stages = self.status.stages();
+        stages.fused = Some(fusion.progress());
+        stages.projected = Some(projector.progress());
+        drop(stages);
+        let shutdown = self.shutdown.clone();
+        self.spawn("fusion", async move { Ok(fusion.run(shutdown).await?) });
+        let shutdown = self.shutdown.clone();
+        self.spawn("project", async move {
+            projector.run(shutdown).await?;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn start_delivery(&mut self) -> Result<()> {
+        let out = self.layout.deliveries.to_str().context("the data folder's path is not UTF-8")?;
+        let config = yibiao_delivery::Config { topics: self.config.topics.clone(), ..Default::default() };
+        let mut delivery = Delivery::open(
+            &self.installation.deliveries,
+            self.lake.clone(),
+            Some(self.client.clone()),
+            out,
+            &self.layout.audit,
+            config,
+        )?;
+        let mut stages = self.status.stages();
+        if let Some(projected) = &stages.projected {
+            delivery = delivery.with_wake(projected.clone());
+        }
+        stages.delivered = Some(delivery.progress());
+        drop(stages);
+        self.delivery = Some(delivery);
+        Ok(())
+    }
+
+    /// Feeds that the gazetteer is made of.
+    fn gazetteer_feeds(&self) -> BTreeSet<FeedId> {
+        let of_places = |contract: &&Arc<Contract>| GAZETTEER_KINDS.contains(&contract.fact.kind.as_str());
+        self.installation.contracts.iter().filter(of_places).map(|contract| contract.feed.clone()).collect()
+    }
+
+    /// Starts the connectors of the feeds that `wanted` names.
+    pub fn connect(&mut self, wanted: impl Fn(&FeedId) -> bool) -> Result<()> {
+        for (feed, source) in &self.config.sources {
+            if !wanted(feed) {
+                continue;
+            }
+            let contract = self.installation.contracts.get(feed).expect("sources were checked").clone();
+            let (source, client, mode) = (source.clone(), self.client.clone(), self.mode);
+            let (shutdown, progress) = (self.shutdown.clone(), ConnectorProgress::new());
+            self.status.stages().connectors.insert(feed.clone(), progress.clone());
+            let feed = feed.clone();
+            self.connecting.spawn(async move {
+                yibiao_connectors::run(&contract, &source, &client, mode, shutdown, &progress)
+                    .await
+                    .with_context(|| format!("the connector of {feed} failed"))?;
+                Ok(feed)
+            });
+        }
+        Ok(())
+    }
+}

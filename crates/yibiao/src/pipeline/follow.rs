@@ -1,0 +1,89 @@
+//! Running until told to stop: connectors follow their sources, everything else follows the topics.
+
+use std::future::Future;
+
+use anyhow::{Context, Result};
+
+use super::Pipeline;
+use crate::{config::Stage, status};
+
+impl Pipeline {
+    /// Runs every stage of this process until `stop`, or until one fails; then ends them in order.
+    pub async fn run_until(&mut self, stop: impl Future<Output = Result<()>>) -> Result<()> {
+        self.start().await?;
+        if let Some(keeper) = self.keeper.take() {
+            let shutdown = self.shutdown.clone();
+            self.spawn("gazetteer", keeper.run(shutdown));
+        }
+        if let Some(delivery) = self.delivery.take() {
+            let shutdown = self.shutdown.clone();
+            self.spawn("deliver", async move {
+                delivery.run(shutdown).await;
+                Ok(())
+            });
+        }
+        if self.runs(Stage::Serve) {
+            self.start_serving().await?;
+        }
+        if self.runs(Stage::Connect) {
+            self.connect(|_| true)?;
+        }
+        tracing::info!("running; interrupt to stop");
+        let mut connecting = std::mem::take(&mut self.connecting);
+        let waited = self
+            .unless_a_stage_fails(async {
+                tokio::pin!(stop);
+                loop {
+                    tokio::select! {
+                        stopped = &mut stop => return stopped,
+                        Some(ended) = connecting.join_next() => {
+                            let feed = ended.context("a connector panicked")??;
+                            tracing::info!(%feed, "connector ended");
+                        }
+                    }
+                }
+            })
+            .await;
+        self.connecting = connecting;
+        tracing::info!("stopping: every stage finishes its batch");
+        waited.and(self.stop().await)
+    }
+
+    /// Lets the stages that were started run until `stop`, or until one fails; then ends them in order.
+    pub async fn wait_until(&mut self, stop: impl Future<Output = Result<()>>) -> Result<()> {
+        let waited = self.unless_a_stage_fails(stop).await;
+        waited.and(self.stop().await)
+    }
+
+    /// Serves what is in the lake until `stop`; no other stage runs.
+    pub async fn serve(&mut self, stop: impl Future<Output = Result<()>>) -> Result<()> {
+        self.shutdown = Default::default();
+        self.start_serving().await?;
+        self.wait_until(stop).await
+    }
+
+    async fn start_serving(&mut self) -> Result<()> {
+        let config = yibiao_serve::postgres::Config { listen: self.config.serve.sql, ..Default::default() };
+        let sql =
+            yibiao_serve::postgres::postgres(&config, self.lake.session([])?, self.shutdown.clone()).await?;
+        let places = vec![
+            ("SQL (PostgreSQL)".to_owned(), sql.address.to_string()),
+            ("指标 (Prometheus)".to_owned(), format!("http://{}/metrics", self.config.serve.metrics)),
+            ("数据湖 (Delta)".to_owned(), self.layout.lake.display().to_string()),
+            ("交付目录 (Delta)".to_owned(), self.layout.deliveries.display().to_string()),
+        ];
+        let watched =
+            status::Watched::new(self.status.clone(), self.client.clone(), self.lake.session([])?, places);
+        let source = watched.source();
+        let page =
+            yibiao_serve::status::status(self.config.serve.status, source, None, self.shutdown.clone())
+                .await?;
+        let shutdown = self.shutdown.clone();
+        self.spawn("serve", async move {
+            watched.refresh(shutdown).await;
+            sql.task.await.context("serving SQL panicked")?;
+            page.task.await.context("serving the status page panicked")
+        });
+        Ok(())
+    }
+}

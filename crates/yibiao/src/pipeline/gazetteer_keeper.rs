@@ -1,0 +1,76 @@
+//! Builds the gazetteer when the feeds that it is made of have settled, and again when they change.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use yibiao_normalise::{Accounting, Config, GazetteerBuilder, GazetteerReport, Normaliser};
+use yibiao_records::{FactKinds, FeedId};
+use yibiao_topics::Client;
+
+/// A gazetteer is built when nothing new has come for this long: not in the middle of a full dump.
+const SETTLED: Duration = Duration::from_secs(5);
+/// And not more often than this.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// One a process that normalises.
+pub struct Keeper {
+    builder: GazetteerBuilder,
+    accounting: Accounting,
+    feeds: BTreeSet<FeedId>,
+}
+
+impl Keeper {
+    pub fn new(
+        normaliser: &Normaliser,
+        kinds: &Arc<FactKinds>,
+        client: &Client,
+        config: &Config,
+        feeds: BTreeSet<FeedId>,
+    ) -> Result<Self> {
+        let builder = GazetteerBuilder::new(&normaliser.editions(), kinds, client, config)?;
+        Ok(Self { builder, accounting: normaliser.accounting(), feeds })
+    }
+
+    /// Builds of what has been normalised so far.
+    pub async fn build(&mut self) -> Result<GazetteerReport> {
+        Ok(self.builder.build().await?)
+    }
+
+    fn accepted(&self) -> u64 {
+        let feeds = self.accounting.feeds();
+        feeds
+            .iter()
+            .filter(|(feed, _)| self.feeds.contains(feed))
+            .map(|(_, account)| account.counts.accepted)
+            .sum()
+    }
+
+    /// Builds until `shutdown`, whenever standard addresses or names have changed and settled.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+        let mut commits = self.accounting.commits();
+        let mut built_of = 0;
+        loop {
+            let seen = self.accepted();
+            let pause = if seen == built_of {
+                tokio::select! {
+                    changed = commits.changed() => if changed.is_err() { return Ok(()) },
+                    () = shutdown.cancelled() => return Ok(()),
+                }
+                continue;
+            } else if built_of == 0 {
+                SETTLED
+            } else {
+                PAUSE
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            if self.accepted() == seen {
+                self.build().await?;
+                built_of = seen;
+            }
+        }
+    }
+}
