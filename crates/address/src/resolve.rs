@@ -114,10 +114,13 @@ impl Resolver {
             s.city.clear();
             s.city.push_str(city);
             s.default.clear();
-            match self.divisions.area(city) {
-                Some(area) => s.default.push(area),
-                // A feed without an area of its own: wherever there are standard addresses.
-                None => s.default.extend_from_slice(&self.cities),
+            let area = self.divisions.area(city);
+            // A feed of a whole province, or without an area: wherever in it there are standard addresses.
+            let is_wide = area.is_none_or(|a| self.divisions.get(a).level < Level::City);
+            let within = |c: &&DivisionId| area.is_none_or(|a| self.divisions.within(**c, a));
+            s.default.extend(self.cities.iter().filter(|_| is_wide).filter(within));
+            if s.default.is_empty() {
+                s.default.extend(area);
             }
         }
         s.sketch.read(self.divisions, s.folded.chars(), &s.default);
