@@ -22,13 +22,13 @@
 -- param gas_low: 0.3
 -- param gas_high: 1.1
 -- param gas_weight: 0.4
--- param gas_agrees: 0.35
--- param people_min: 5.5
--- param partition_bonus: 1.6
+-- param gas_agrees: 0.3
+-- param people_min: 6
+-- param partition_bonus: 2
 -- param unregistered_margin: 1.2
 -- param per_registered_min: 2
 -- param per_room_min: 1.5
--- param keeps: 0.75
+-- param keeps: 0.85
 --
 -- How many people do water, electricity and gas each speak of, by the region's norms (a base a day for the dwelling,
 -- and so much a person)? One of them alone proves nothing: a leaking pipe runs, a heater burns, a salon washes. So
@@ -38,7 +38,7 @@
 -- dormitory that is registered, relatives who stay with the owner: none of them passes.
 --
 -- The highest two-week mean of the last two weeks raises the warning; it stays while the present mean speaks of at
--- least 75 % of the threshold. That is hysteresis in event time: whether it stands depends on the facts alone, and
+-- least 85 % of the threshold. That is hysteresis in event time: whether it stands depends on the facts alone, and
 -- not on the order in which they came.
 WITH daily AS (
   SELECT place_id, rooms, registered_count, is_rental, hazards_90d, partition_hazards_90d, gas_days_30d,

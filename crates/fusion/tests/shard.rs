@@ -110,7 +110,7 @@ async fn a_crowded_rental_is_raised_with_its_evidence_updated_and_cleared_and_it
     assert!(
         evidence["facts"]["water"][0]["raw"].as_str().unwrap().starts_with("raw.utilities.water-readings/0/")
     );
-    assert_eq!(evidence["thresholds"]["people_min"], 5.5);
+    assert_eq!(evidence["thresholds"]["people_min"], 6);
     assert!(evidence["numbers"]["people"].as_i64().unwrap() >= 8);
     assert_verified(&shard, &mut rules).await;
 
@@ -253,7 +253,8 @@ async fn the_change_log_is_dense_and_replaying_it_gives_the_tables() {
         }
         let mut current: Vec<Vec<Value>> = shard.view().rows(table).collect::<Result<_, _>>().unwrap();
         let mut replayed: Vec<Vec<Value>> = replayed.into_values().collect();
-        (current.sort(), replayed.sort());
+        current.sort();
+        replayed.sort();
         assert_eq!(current, replayed, "{table}");
         let by_bucket: usize = (0..4).map(|bucket| shard.view().bucket_rows(table, bucket).count()).sum();
         assert_eq!(by_bucket, current.len());
@@ -281,7 +282,7 @@ async fn a_changed_rule_judges_all_places_again_and_a_removed_one_takes_its_warn
     }
     let tables = tables();
     let text = std::fs::read_to_string(pipelines().join("rules/crowded_rental.sql")).unwrap();
-    let strict = text.replace("-- param people_min: 5.5", "-- param people_min: 50");
+    let strict = text.replace("-- param people_min: 6", "-- param people_min: 50");
     for (files, expected) in
         [(vec![("r.sql", strict)], "cleared"), (vec![("r.sql", text)], "raised"), (vec![], "cleared")]
     {
