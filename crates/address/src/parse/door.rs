@@ -62,7 +62,15 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
         let begins = (c.is_ascii_alphanumeric() || "甲乙丙丁东西南北中".contains(c))
             && !(at > from && text[at - 1].is_ascii_alphanumeric());
         if begins {
-            let end = doors_at(text, at, out);
+            let mut end = doors_at(text, at, out);
+            if matches!(
+                out[..],
+                [Door { kind: DoorKind::Hao, .. }, Door { kind: DoorKind::Building, .. }, ..]
+            ) {
+                // 望月一号19号楼: the first is part of the name.
+                at = out[1].start;
+                end = doors_at(text, at, out);
+            }
             let explicit = out.iter().any(|d| !matches!(d.kind, DoorKind::Bare | DoorKind::Hao));
             let last = text[end..].iter().all(|&c| gap(c));
             let stray = out.len() == 1 && out[0].kind == DoorKind::Bare && !last;
@@ -234,6 +242,7 @@ mod tests {
             ("国泰新村25号楼二单元402", "Building25 Unit2 Bare402"),
             ("国泰新村 25栋 二单元402 门口", "Building25 Unit2 Bare402"),
             ("国泰新村A座1203", "Buildinga Bare1203"),
+            ("望月一号19号楼2单元401", "Building19 Unit2 Bare401"),
             ("国泰新村A-101", "Buildinga Bare101"),
             ("国泰新村B-3-201", "Buildingb Bare3 Bare201"),
             ("国泰新村25号402室", "Hao25 Room402"),

@@ -36,7 +36,10 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
             start = at;
             continue;
         }
-        if let Some(end) = road_end(text, start, at) {
+        let behind_door = |end: usize| {
+            ["单元", "号楼", "幢", "栋", "室"].iter().any(|w| super::contains(&text[start..end], w))
+        };
+        if let Some(end) = road_end(text, start, at).filter(|&end| !behind_door(end)) {
             let number = number(text, end);
             let begin = without_lead(text, start, end);
             out.push(Street { start: begin, end, number, is_road: true });
