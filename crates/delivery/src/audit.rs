@@ -64,12 +64,7 @@ impl Audit {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(unwritable)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)
-            .map_err(unwritable)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::AuditInUse { path: path.to_path_buf() }),
@@ -85,8 +80,8 @@ impl Audit {
 
     /// Checks a log without opening it for writing, and gives the number of entries.
     pub fn verify(path: &Path) -> Result<u64, Error> {
-        let file = File::open(path)
-            .map_err(|source| Error::AuditUnwritable { path: path.to_path_buf(), source })?;
+        let file =
+            File::open(path).map_err(|source| Error::AuditUnwritable { path: path.to_path_buf(), source })?;
         check(path, &file).map(|(_, entries, _)| entries)
     }
 
@@ -194,7 +189,8 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"delivered\":2", "\"delivered\":1", 1)).unwrap();
         assert!(matches!(Audit::open(&path), Err(Error::AuditBroken { line: 1, .. })));
-        let without: Vec<_> = text.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
+        let without: Vec<_> =
+            text.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
         std::fs::write(&path, without.join("\n") + "\n").unwrap();
         assert!(matches!(Audit::verify(&path), Err(Error::AuditBroken { line: 2, .. })));
     }

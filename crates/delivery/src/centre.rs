@@ -75,10 +75,9 @@ impl Centre {
                 shipments.push(Shipment::new(source.clone(), granted, location));
             }
         }
-        let tables = shipments.iter().map(|shipment| TableReport {
-            table: shipment.table().to_owned(),
-            ..TableReport::default()
-        });
+        let tables = shipments
+            .iter()
+            .map(|shipment| TableReport { table: shipment.table().to_owned(), ..TableReport::default() });
         let report = CentreReport {
             centre: grant.id.clone(),
             title: grant.title.clone(),

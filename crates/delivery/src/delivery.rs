@@ -11,10 +11,7 @@ use yibiao_records::fault::Retry;
 use yibiao_tables::{Lake, lake::Progress};
 use yibiao_topics::{Client, Layout};
 
-use crate::{
-    Audit, CentreReport, Error, Grant,
-    centre::Centre,
-};
+use crate::{Audit, CentreReport, Error, Grant, centre::Centre};
 
 /// How often to look, and the topics' settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -109,7 +109,8 @@ impl Grant {
 
     /// One file's text; `file` is for messages.
     pub fn parse(file: &str, text: &str, layout: &Layout) -> Result<Grant, Vec<Problem>> {
-        let problem = |what: String, mend: &str| Problem { file: file.to_owned(), what, mend: mend.to_owned() };
+        let problem =
+            |what: String, mend: &str| Problem { file: file.to_owned(), what, mend: mend.to_owned() };
         let mut grant: Grant = serde_saphyr::from_str(text)
             .map_err(|error| vec![problem(error.to_string(), "see the other files of this folder")])?;
         grant.file = file.to_owned();
@@ -177,10 +178,16 @@ impl Grant {
 fn check_table(table: &GrantedTable, layout: &Layout, problem: &mut impl FnMut(String, &str)) {
     let Some(fused) = layout.tables.iter().find(|fused| fused.schema.name == table.name) else {
         let known: Vec<_> = layout.tables.iter().map(|fused| fused.schema.name.as_str()).collect();
-        return problem(format!("table {} does not exist", table.name), &format!("known are {}", known.join(", ")));
+        return problem(
+            format!("table {} does not exist", table.name),
+            &format!("known are {}", known.join(", ")),
+        );
     };
     if fused.schema.column(privacy::DIVISION_CODE).is_none() {
-        problem(format!("table {} has no division_code", table.name), "it cannot be divided by area: remove it");
+        problem(
+            format!("table {} has no division_code", table.name),
+            "it cannot be divided by area: remove it",
+        );
     }
     for column in table.columns.iter().flatten() {
         match find(fused, column) {

@@ -148,18 +148,21 @@ impl Shipment {
             let batch = batch?;
             let area = privacy::in_area(&source, &batch, &context.grant.area)?;
             let new = news(&source, &batch, &delivered, &mut reached)?;
-            let keep: BooleanArray =
-                area.iter().zip(new.iter()).map(|(area, new)| Some(area == Some(true) && new == Some(true))).collect();
+            let keep: BooleanArray = area
+                .iter()
+                .zip(new.iter())
+                .map(|(area, new)| Some(area == Some(true) && new == Some(true)))
+                .collect();
             shipped.read += batch.num_rows() as u64;
             shipped.delivered += keep.true_count() as u64;
             shipped.repeated += new.false_count() as u64;
             let rows = privacy::project(&source, &batch, &keep, &columns, context.personal)?;
             newest_us = newest_us.max(newest(&rows));
             if topic.is_some() {
-                warnings.extend(Warning::of(&rows).map_err(|source| Error::Arrow {
-                    table: self.source.name.clone(),
-                    source,
-                })?);
+                warnings.extend(
+                    Warning::of(&rows)
+                        .map_err(|source| Error::Arrow { table: self.source.name.clone(), source })?,
+                );
             }
             writer.write(&rows).await?;
         }

@@ -146,7 +146,11 @@ impl Topic {
                 }
             }
         }
-        tracing::info!(topic = self.name, records = sent.len(), "found warnings that were sent and not committed");
+        tracing::info!(
+            topic = self.name,
+            records = sent.len(),
+            "found warnings that were sent and not committed"
+        );
         Ok(sent)
     }
 

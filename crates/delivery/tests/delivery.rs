@@ -129,8 +129,7 @@ impl Scene {
 
     fn row(&self, place: i64) -> Vec<Value> {
         let (division, rooms) = &self.places[&place];
-        let sources =
-            format!(r#"{{"rooms":{{"feed":"police/x"}},"landlord_phone":{{"value":"{CANARY}"}}}}"#);
+        let sources = format!(r#"{{"rooms":{{"feed":"police/x"}},"landlord_phone":{{"value":"{CANARY}"}}}}"#);
         vec![
             Value::Int(place),
             Value::Text(division.clone()),
@@ -315,9 +314,16 @@ fn all_problems_of_all_grants_are_told_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
     write("a.yaml", grant("a", "3201", "").replace("- name: warnings", "- name: people"));
-    write("b.yaml", grant("b", "nan", "").replace("name: places\n", "name: places\n    columns: [rooms, landlord_phone]\n"));
+    write(
+        "b.yaml",
+        grant("b", "nan", "")
+            .replace("name: places\n", "name: places\n    columns: [rooms, landlord_phone]\n"),
+    );
     write("c.yaml", grant("c", "32", "surprise: yes\n"));
-    write("d.yaml", grant("d", "32", "  warnings_topic: true\n").replace("purposes: [房屋安全]", "purposes: []"));
+    write(
+        "d.yaml",
+        grant("d", "32", "  warnings_topic: true\n").replace("purposes: [房屋安全]", "purposes: []"),
+    );
     let error = Grant::load_dir(dir.path(), &layout()).unwrap_err();
     let Error::Grants { problems } = &error else { panic!("{error}") };
     let text = error.to_string();
@@ -335,10 +341,9 @@ fn the_centres_of_the_project_are_well_described_in_form() {
         // The tables are those of the installation, which are not known here.
         match Grant::parse(&format!("{centre}.yaml"), &text, &layout()) {
             Ok(grant) => assert_eq!(grant.id, centre),
-            Err(problems) => assert!(
-                problems.iter().all(|p| p.what.contains("does not exist")),
-                "{problems:?}"
-            ),
+            Err(problems) => {
+                assert!(problems.iter().all(|p| p.what.contains("does not exist")), "{problems:?}")
+            }
         }
     }
 }
@@ -379,7 +384,7 @@ async fn messages(client: &Client, topic: &str) -> Vec<(String, serde_json::Valu
 async fn warnings_reach_the_topic_once_even_if_the_process_died_before_its_commit() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(BrokerConfig::new(folder.path())).await.unwrap();
-    let client = Client::new(&ClientConfig::at(&broker.bootstrap())).unwrap();
+    let client = Client::new(&ClientConfig::at(broker.bootstrap())).unwrap();
     let mut scene = Scene::new();
     scene.write_grant("nanjing", &grant("nanjing", "3201", "  warnings_topic: true\n"));
     scene.warn(&[("w1", 3, NANJING), ("w2", 2, SUZHOU), ("w3", 5, NANJING)]).await;

@@ -6,7 +6,9 @@ use yibiao_records::Fault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("listening on {listen} for {what} failed: {source}; choose another port, or end what listens there")]
+    #[error(
+        "listening on {listen} for {what} failed: {source}; choose another port, or end what listens there"
+    )]
     Listen { what: &'static str, listen: SocketAddr, source: std::io::Error },
     #[error(
         "{what} has no authentication and so listens on loopback only, not on {listen}: put a proxy with authentication before it, or set `allow_remote = true`"

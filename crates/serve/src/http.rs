@@ -18,11 +18,7 @@ pub struct Server {
 }
 
 /// Listens on loopback, or elsewhere if that was wanted in so many words.
-pub async fn bind(
-    what: &'static str,
-    listen: SocketAddr,
-    allow_remote: bool,
-) -> Result<TcpListener, Error> {
+pub async fn bind(what: &'static str, listen: SocketAddr, allow_remote: bool) -> Result<TcpListener, Error> {
     if !listen.ip().is_loopback() && !allow_remote {
         return Err(Error::NotLoopback { what, listen });
     }
@@ -38,8 +34,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<Server, Error> {
     let listener = bind(what, listen, allow_remote).await?;
-    let address =
-        listener.local_addr().map_err(|source| Error::Listen { what, listen, source })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { what, listen, source })?;
     tracing::info!(%address, what, "listening");
     let task = tokio::spawn(async move {
         let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await;

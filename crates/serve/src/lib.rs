@@ -17,8 +17,8 @@ mod read_only;
 pub mod sql;
 pub mod status;
 
+pub use self::metrics::Metrics;
 pub use error::Error;
 pub use http::Server;
-pub use self::metrics::Metrics;
 pub use sql::{Answer, Format, run_sql};
 pub use status::Status;

@@ -84,11 +84,8 @@ pub async fn postgres(
 ) -> Result<Server, Error> {
     let what = "PostgreSQL clients";
     let listener = http::bind(what, config.listen, config.allow_remote).await?;
-    let address = listener.local_addr().map_err(|source| Error::Listen {
-        what,
-        listen: config.listen,
-        source,
-    })?;
+    let address =
+        listener.local_addr().map_err(|source| Error::Listen { what, listen: config.listen, source })?;
     setup_pg_catalog(&session, yibiao_tables::CATALOG, EmptyContextProvider).map_err(Error::Catalog)?;
     let hooks: Vec<Arc<dyn QueryHook>> = vec![
         Arc::new(ReadOnly),

@@ -56,8 +56,7 @@ impl FromStr for Format {
 
 /// Runs a statement that reads. What would change anything (DDL, DML, COPY, SET) is refused.
 pub async fn run_sql(session: &SessionContext, sql: &str) -> Result<Answer, Error> {
-    let options =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let failed = |error: DataFusionError| match error {
         // SQLOptions says no with a plan error.
         DataFusionError::Plan(detail) if detail.contains("not supported") => Error::ReadOnly(detail),

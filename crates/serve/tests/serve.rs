@@ -127,7 +127,10 @@ async fn psql_lists_describes_and_queries() {
         ("\\d", vec!["places", "places_changes", "catalogue"]),
         ("\\dt", vec!["places", "table"]),
         ("\\d places", vec!["place_id", "bigint", "area_m2", "numeric", "updated_at", "timestamp"]),
-        ("select * from places order by place_id", vec!["国泰新村25幢402室", "48.500", "2025-11-03", "(2 rows)"]),
+        (
+            "select * from places order by place_id",
+            vec!["国泰新村25幢402室", "48.500", "2025-11-03", "(2 rows)"],
+        ),
         ("select table_name from information_schema.tables where table_schema = 'public'", vec!["places"]),
         ("explain select * from places where place_id = 1", vec!["plan"]),
         ("\\l", vec!["yibiao"]),
@@ -151,7 +154,8 @@ async fn psql_lists_describes_and_queries() {
 async fn one_statement_is_shown_as_table_csv_and_json_and_only_reads() {
     let (_dir, lake) = lake().await;
     let session = lake.session([]).unwrap();
-    let answer = run_sql(&session, "select place_id, address, area_m2 from places order by 1;").await.unwrap();
+    let answer =
+        run_sql(&session, "select place_id, address, area_m2 from places order by 1;").await.unwrap();
     assert_eq!(answer.rows(), 2);
     let show = |format| {
         let mut out = Vec::new();

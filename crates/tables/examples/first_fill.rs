@@ -69,7 +69,9 @@ impl Made {
         row.extend((0..18).map(|n| Value::Text(format!("鼓楼区国泰新村{n}幢{}", place.get() % 1000))));
         row.extend((0..14).map(|n| Value::Decimal(place.get() % 10_000 + n)));
         let sources = (0..8)
-            .map(|n| format!("\"number_{n}\":{{\"feed\":\"utilities/water-readings\",\"offset\":{}}}", place.get()))
+            .map(|n| {
+                format!("\"number_{n}\":{{\"feed\":\"utilities/water-readings\",\"offset\":{}}}", place.get())
+            })
             .collect::<Vec<_>>();
         row.push(Value::Text(format!("{{{}}}", sources.join(","))));
         row.push(Value::Timestamp(1_700_000_000_000));

@@ -55,10 +55,8 @@ impl std::fmt::Debug for Lake {
 impl Lake {
     /// The lake at a folder (made if it is not there) or at a URL of an object store that is compiled in.
     pub fn open(location: &str, layout: impl Into<Layout>) -> Result<Self, Error> {
-        let root = ensure_table_uri(location).map_err(|error| Error::Location {
-            location: location.to_owned(),
-            detail: error.to_string(),
-        })?;
+        let root = ensure_table_uri(location)
+            .map_err(|error| Error::Location { location: location.to_owned(), detail: error.to_string() })?;
         let layout = layout.into();
         let tables = layout.lake_tables().into_iter().map(|table| (table.name.clone(), table)).collect();
         Ok(Self { inner: Arc::new(Inner { root, layout, tables, readers: Mutex::default() }) })
@@ -146,8 +144,6 @@ impl Lake {
 
 /// Makes the folder of a local table.
 fn ensure(url: &Url) -> Result<Url, Error> {
-    ensure_table_uri(url.as_str()).map_err(|error| Error::Location {
-        location: url.to_string(),
-        detail: error.to_string(),
-    })
+    ensure_table_uri(url.as_str())
+        .map_err(|error| Error::Location { location: url.to_string(), detail: error.to_string() })
 }

@@ -102,7 +102,10 @@ enum Step {
     Put(i64, Option<i64>),
     Fact(i64, i64),
     /// Projects; the process dies at the n-th boundary if there are so many.
-    Project { changes_max: usize, dies_at: Option<usize> },
+    Project {
+        changes_max: usize,
+        dies_at: Option<usize>,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -26,7 +26,11 @@ pub fn render(status: &Status) -> String {
          <meta http-equiv=refresh content=5><title>{title}</title><style>{STYLE}</style><main><header><h1>{title}</h1>\
          <p>启动于 {}</p><p>{}</p></header>",
         escape(&status.started_at),
-        if status.troubles.is_empty() { "<b class=good>运行正常</b>" } else { "<b class=bad>需要处理</b>" },
+        if status.troubles.is_empty() {
+            "<b class=good>运行正常</b>"
+        } else {
+            "<b class=bad>需要处理</b>"
+        },
     );
     if !status.troubles.is_empty() {
         section(&mut page, "需要处理", |page| {
@@ -38,7 +42,9 @@ pub fn render(status: &Status) -> String {
         });
     }
     if !status.feeds.is_empty() {
-        section(&mut page, "数据源：收到 = 采用 + 隔离 + 未变化 + 处理中", |page| feeds(page, &status.feeds));
+        section(&mut page, "数据源：收到 = 采用 + 隔离 + 未变化 + 处理中", |page| {
+            feeds(page, &status.feeds)
+        });
     }
     if !status.shards.is_empty() {
         section(&mut page, "融合分片", |page| {
@@ -50,7 +56,10 @@ pub fn render(status: &Status) -> String {
                     number(shard.last),
                     number(shard.logged),
                     number(shard.based),
-                    mark(behind == 0, if behind == 0 { "已同步".into() } else { format!("差 {}", number(behind)) }),
+                    mark(
+                        behind == 0,
+                        if behind == 0 { "已同步".into() } else { format!("差 {}", number(behind)) },
+                    ),
                 ]
             });
             table(page, &["分片", "待融合", "最新变更", "已入变更表", "已入基础表", "湖表"], rows);

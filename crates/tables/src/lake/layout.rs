@@ -128,6 +128,12 @@ impl Fused {
         columns.retain(|column| self.schema.column(&column.name).is_none());
         columns.extend(self.schema.columns.iter().cloned());
         let fused = self.schema.name.clone();
-        LakeTable { schema: TableSchema { name: name.clone(), columns }, name, title, role: Role::Changes, fused }
+        LakeTable {
+            schema: TableSchema { name: name.clone(), columns },
+            name,
+            title,
+            role: Role::Changes,
+            fused,
+        }
     }
 }

@@ -32,8 +32,11 @@ impl Lake {
     /// nothing.
     pub async fn since(&self, table: &str, after: Option<u64>) -> Result<Option<Since>, Error> {
         let Some(delta) = self.latest(table).await? else { return Ok(None) };
-        let failed =
-            |source| Error::Delta { doing: "reading the log of", table: table.to_owned(), source: Box::new(source) };
+        let failed = |source| Error::Delta {
+            doing: "reading the log of",
+            table: table.to_owned(),
+            source: Box::new(source),
+        };
         let version = delta.version().unwrap_or(0);
         let Some(after) = after else { return Ok(Some(Since { version, what: Selection::Everything })) };
         let (mut files, mut buckets) = (BTreeSet::new(), BTreeSet::new());

@@ -79,9 +79,11 @@ impl Table {
         let opening = || fail("opening", name);
         let mut delta = DeltaTable::try_from_url(url.clone()).await.map_err(opening())?;
         if delta.version().is_none() {
-            let columns: StructType = declared.schema.as_ref().try_into_kernel().map_err(|source| {
-                Error::Arrow { doing: "describing", table: name.to_owned(), source }
-            })?;
+            let columns: StructType = declared
+                .schema
+                .as_ref()
+                .try_into_kernel()
+                .map_err(|source| Error::Arrow { doing: "describing", table: name.to_owned(), source })?;
             let partitions: &[&str] = if declared.partitioned { &[BUCKET] } else { &[] };
             delta = delta
                 .create()
@@ -97,18 +99,20 @@ impl Table {
                 .await
                 .map_err(fail("making", name))?;
         }
-        let mut table =
-            Self { name: name.to_owned(), schema: arrow_schema(&delta, name)?, delta, positions: HashMap::new() };
+        let mut table = Self {
+            name: name.to_owned(),
+            schema: arrow_schema(&delta, name)?,
+            delta,
+            positions: HashMap::new(),
+        };
         table.widen(&declared.schema).await?;
         Ok(table)
     }
 
     /// As [`Table::open`], at a folder (made if it is not there) or URL.
     pub async fn open_at(location: &str, declared: &Declared) -> Result<Self, Error> {
-        let url = deltalake::ensure_table_uri(location).map_err(|error| Error::Location {
-            location: location.to_owned(),
-            detail: error.to_string(),
-        })?;
+        let url = deltalake::ensure_table_uri(location)
+            .map_err(|error| Error::Location { location: location.to_owned(), detail: error.to_string() })?;
         Self::open(&url, declared).await
     }
 
@@ -133,10 +137,8 @@ impl Table {
         }
         let names: Vec<_> = missing.iter().map(|field| field.name().as_str()).collect();
         tracing::info!(table = self.name, columns = names.join(","), "adding columns");
-        let fields: StructType = (&Schema::new(missing)).try_into_kernel().map_err(|source| Error::Arrow {
-            doing: "describing new columns of",
-            table: self.name.clone(),
-            source,
+        let fields: StructType = (&Schema::new(missing)).try_into_kernel().map_err(|source| {
+            Error::Arrow { doing: "describing new columns of", table: self.name.clone(), source }
         })?;
         self.delta = self
             .delta

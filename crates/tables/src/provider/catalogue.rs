@@ -14,8 +14,10 @@ pub const NAME: &str = "catalogue";
 
 /// One row a column of every table.
 pub fn table(lake: &Lake) -> Result<Arc<dyn TableProvider>> {
-    let rows: Vec<_> =
-        lake.tables().flat_map(|table| table.schema.columns.iter().map(move |column| (table, column))).collect();
+    let rows: Vec<_> = lake
+        .tables()
+        .flat_map(|table| table.schema.columns.iter().map(move |column| (table, column)))
+        .collect();
     let text = |values: Vec<Option<String>>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("table_name", text(rows.iter().map(|(table, _)| Some(table.name.clone())).collect())),

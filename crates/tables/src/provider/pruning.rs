@@ -65,10 +65,8 @@ mod tests {
 
     #[test]
     fn a_condition_on_the_place_names_its_bucket() {
-        let schema = TableSchema {
-            name: "places".into(),
-            columns: vec![Column::new(PLACE_ID, ColumnType::Int, "")],
-        };
+        let schema =
+            TableSchema { name: "places".into(), columns: vec![Column::new(PLACE_ID, ColumnType::Int, "")] };
         let fused = Fused { schema, title: String::new(), keyed: true };
         let layout = Layout { tables: vec![fused.clone()], shards: 4, buckets_per_shard: 8 };
         let base = fused.base().unwrap();
@@ -76,7 +74,8 @@ mod tests {
         let bucket = layout.bucket_of(place);
         let found = bucket_filter(&base, &layout, &[lit(77i64).eq(col(PLACE_ID))]);
         assert_eq!(found, Some(col(BUCKET).eq(lit(bucket))));
-        let some = bucket_filter(&base, &layout, &[col(PLACE_ID).in_list(vec![lit(77i64), lit(77i64)], false)]);
+        let some =
+            bucket_filter(&base, &layout, &[col(PLACE_ID).in_list(vec![lit(77i64), lit(77i64)], false)]);
         assert_eq!(some, Some(col(BUCKET).eq(lit(bucket))));
         assert_eq!(bucket_filter(&base, &layout, &[col(PLACE_ID).gt(lit(77i64))]), None);
         assert_eq!(bucket_filter(&fused.changes(), &layout, &[lit(77i64).eq(col(PLACE_ID))]), None);

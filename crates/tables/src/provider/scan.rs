@@ -43,7 +43,9 @@ impl Lake {
             }
             Selection::Buckets(buckets) => context
                 .read_table(provider(&delta, &state).await.map_err(failed.clone())?)
-                .and_then(|frame| frame.filter(col(BUCKET).in_list(buckets.iter().map(|b| lit(*b)).collect(), false))),
+                .and_then(|frame| {
+                    frame.filter(col(BUCKET).in_list(buckets.iter().map(|b| lit(*b)).collect(), false))
+                }),
         };
         let frame = frame.map_err(failed.clone())?;
         let stream = frame.execute_stream().await.map_err(failed.clone())?;

@@ -82,8 +82,7 @@ impl Positions {
                     based.insert(shard, base.position(&application(shard)).await?.unwrap_or(0));
                 }
             }
-            by_table
-                .insert(fused.schema.name.clone(), Log { table, keyed: fused.keyed, logged, based });
+            by_table.insert(fused.schema.name.clone(), Log { table, keyed: fused.keyed, logged, based });
         }
         let shards = shards
             .iter()
