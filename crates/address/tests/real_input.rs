@@ -30,7 +30,7 @@ fn rows(text: &str) -> Vec<BTreeMap<&str, &str>> {
     lines.map(|l| head.iter().copied().zip(l.split('\t')).collect()).collect()
 }
 
-/// JS017987 is place 17988: ids begin at 1.
+/// The digits of the id, plus one: places are numbered from 1.
 fn id(text: &str) -> Option<u64> {
     text.strip_prefix("JS").and_then(|n| n.parse::<u64>().ok()).map(|n| n + 1)
 }
