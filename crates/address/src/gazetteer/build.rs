@@ -415,9 +415,14 @@ impl Compound {
         if key.len() < 2 {
             return;
         }
-        if !self.names.iter().any(|n| n.0 == key) {
-            self.names.push((key, how));
-            self.shown.push(name.trim().to_owned());
+        match self.names.iter_mut().find(|n| n.0 == key) {
+            // Listed as an alias, and known to be a name of the past: the latter says more.
+            Some(known) if how == via::FORMER && known.1 == via::ALIAS => known.1 = via::FORMER,
+            Some(_) => {}
+            None => {
+                self.names.push((key, how));
+                self.shown.push(name.trim().to_owned());
+            }
         }
         // 青禾里小区(青禾路): also known without what is in brackets.
         let folded = crate::fold::folded(name);
