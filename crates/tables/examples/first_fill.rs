@@ -1,6 +1,7 @@
 //! How long a first projection takes: `cargo run --release -p yibiao-tables --example first_fill [facts] [places]`.
 //!
-//! A made-up shard gives `places` rows and `facts` readings; nothing is kept, so that only the projector is measured.
+//! A made-up shard gives `places` rows and `facts` readings, so that only the projector is measured. The lake is kept
+//! in the folder that `YIBIAO_LAKE` names, if it does.
 
 use std::{sync::Arc, time::Instant};
 
@@ -155,7 +156,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let facts = arguments.next().transpose()?.unwrap_or(2_000_000);
     let places = arguments.next().transpose()?.unwrap_or(20_000);
     let dir = tempfile::tempdir()?;
-    let lake = Lake::open(&dir.path().to_string_lossy(), layout())?;
+    let kept = std::env::var("YIBIAO_LAKE");
+    let lake = Lake::open(kept.as_deref().unwrap_or(&dir.path().to_string_lossy()), layout())?;
     let shards: Vec<_> = (0..SHARDS)
         .map(|number| {
             let ids = (1..=places as i64).filter_map(|n| PlaceId::new(n * 7_919));
