@@ -30,7 +30,9 @@ pub enum Error {
     Spec { problems: Vec<Problem> },
     #[error(transparent)]
     State(#[from] yibiao_state::Error),
-    #[error("shard {shard}: the stored {what} cannot be read ({detail}): restore the folder, or replay into a new one")]
+    #[error(
+        "shard {shard}: the stored {what} cannot be read ({detail}): restore the folder, or replay into a new one"
+    )]
     Corrupt { shard: u32, what: &'static str, detail: String },
     #[error(
         "the state of shard {shard} was made with {found}, now configured is {expected}: keep the old setting, or replay into a new folder"
@@ -93,7 +95,9 @@ impl Error {
             Error::Query { .. } => Fault::BAD_INPUT,
             Error::Arrow { .. } | Error::Task(_) | Error::Failpoint(_) => Fault::OURS,
             Error::State(error) => error.fault(),
-            Error::Corrupt { .. } | Error::Schema(_) | Error::Written { .. } | Error::Poisoned { .. } => Fault::OURS,
+            Error::Corrupt { .. } | Error::Schema(_) | Error::Written { .. } | Error::Poisoned { .. } => {
+                Fault::OURS
+            }
         }
     }
 }
