@@ -26,9 +26,10 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "yibiao", version, about, max_term_width = 100)]
 struct Cli {
-    /// What is logged, such as `info` or `warn,yibiao_fusion=debug`.
-    #[arg(long, global = true, env = "YIBIAO_LOG", default_value = "warn,yibiao=info")]
-    log: String,
+    /// What is logged, such as `info` or `warn,yibiao_fusion=debug`. `run` and `broker` tell what they do; all other
+    /// commands only warn.
+    #[arg(long, global = true, env = "YIBIAO_LOG")]
+    log: Option<String>,
 
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value = "text")]
@@ -94,7 +95,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    telemetry::start(&cli.log, cli.log_format)?;
+    let filter = match (&cli.log, &cli.command) {
+        (Some(filter), _) => filter,
+        (None, Command::Run(_)) => "warn,yibiao=info",
+        #[cfg(feature = "embedded-broker")]
+        (None, Command::Broker(_)) => "warn,yibiao=info",
+        (None, _) => "warn",
+    };
+    telemetry::start(filter, cli.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         #[cfg(feature = "embedded-broker")]

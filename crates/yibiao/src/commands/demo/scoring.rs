@@ -91,16 +91,24 @@ pub fn examples(shards: &[Shard], count: usize) -> Result<Vec<String>> {
 
 fn explain(warning: &Warning) -> String {
     let cell = |column: &str| warning.get(column).map(Value::to_string).unwrap_or_default();
-    let evidence = serde_json::from_str::<serde_json::Value>(&cell("evidence"))
-        .ok()
-        .and_then(|evidence| serde_json::to_string_pretty(&evidence).ok())
-        .unwrap_or_default();
+    let evidence: serde_json::Value = serde_json::from_str(&cell("evidence")).unwrap_or_default();
+    let mut lines = String::new();
+    for (title, part) in [("numbers", "numbers"), ("thresholds", "thresholds")] {
+        let pairs = evidence[part].as_object().into_iter().flatten();
+        let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name} {value}")).collect();
+        lines.push_str(&format!("\n  {title}: {}", pairs.join(", ")));
+    }
+    for (kind, facts) in evidence["facts"].as_object().into_iter().flatten() {
+        for fact in facts.as_array().into_iter().flatten() {
+            lines.push_str(&format!("\n  {kind}: {fact}"));
+        }
+    }
     format!(
-        "{} ({}, severity {}, since {})\n{}\nevidence: {evidence}",
-        cell("address"),
+        "{}\n  rule {} version {}, severity {}, since {}{lines}",
+        cell("message"),
         cell("rule"),
+        cell("rule_version"),
         cell("severity"),
-        cell("raised_at"),
-        cell("message")
+        cell("raised_at")
     )
 }

@@ -1,0 +1,81 @@
+//! The program as its users run it: processes, a broker, files, an HTTP interface; killed and started again.
+#![allow(clippy::unwrap_used)]
+
+#[path = "end_to_end/world.rs"]
+mod world;
+
+use std::time::Duration;
+
+use world::{Kafka, World};
+
+/// What the tables end as: everything but when and from which offset it was recorded.
+const PLACES: &str = "select place_id, external_id, level, status, division_code, address, area_m2, rooms, is_rental, \
+     registered_count, water_m3_30d, electricity_kwh_30d, gas_m3_30d, hazards_90d from places order by place_id";
+/// The message of a warning says what the numbers were when it was last updated, which depends on the batches.
+const FIRING: &str =
+    "select rule, place_id, severity from warnings where state <> 'cleared' order by rule, place_id";
+
+#[test]
+fn killed_again_and_again_it_ends_in_the_same_tables() {
+    let undisturbed = World::new(Kafka::Embedded);
+    undisturbed.run_to_end();
+    let places = undisturbed.sql(PLACES);
+    let firing = undisturbed.sql(FIRING);
+    assert!(places.as_array().unwrap().len() > 300, "the city has places: {places}");
+    assert!(undisturbed.accounting_balances());
+
+    let killed = World::new(Kafka::Embedded);
+    let mut kills = 0;
+    // Later and later, so that every stage is met at work.
+    for wait in [700, 1500, 2500, 4000, 6000] {
+        kills += u32::from(killed.run_and_kill_after(Duration::from_millis(wait)));
+    }
+    assert!(kills >= 2, "the program was killed at work {kills} times");
+    killed.run_to_end();
+    assert_eq!(killed.sql(PLACES), places);
+    assert_eq!(killed.sql(FIRING), firing);
+    assert!(killed.accounting_balances());
+    killed.rules_verify();
+}
+
+#[test]
+fn apache_kafka_and_the_embedded_broker_end_in_the_same_tables() {
+    if std::env::var_os("YIBIAO_KAFKA").is_none() {
+        eprintln!("SKIPPED: set YIBIAO_KAFKA (scripts/test does) to run this on Apache Kafka");
+        return;
+    }
+    let embedded = World::new(Kafka::Embedded);
+    embedded.run_to_end();
+    let apache = World::new(Kafka::Apache);
+    apache.run_and_kill_after(Duration::from_millis(5000));
+    apache.run_to_end();
+    assert_eq!(apache.sql(PLACES), embedded.sql(PLACES));
+    assert_eq!(apache.sql(FIRING), embedded.sql(FIRING));
+}
+
+#[test]
+fn no_identifier_of_a_person_reaches_any_topic_or_table() {
+    let world = World::new(Kafka::Embedded);
+    assert!(
+        world.sources_contain("CANARY-"),
+        "the departments' files hold canaries, or this test sees nothing"
+    );
+    world.run_to_end();
+    world.assert_absent_everywhere("CANARY-");
+}
+
+#[test]
+fn a_city_sees_its_own_area_only_and_python_reads_what_we_wrote() {
+    let world = World::new(Kafka::Embedded);
+    world.run_to_end();
+    for (centre, area) in [("nanjing", "3201"), ("suzhou", "3205"), ("jiangsu", "32")] {
+        let rows = world.sql_at(
+            &format!("deliveries/{centre}"),
+            "select substr(division_code, 1, 4) as area, count(*) as n from places group by 1",
+        );
+        let rows = rows.as_array().unwrap().clone();
+        assert!(!rows.is_empty(), "{centre} received places");
+        assert!(rows.iter().all(|row| row["area"].as_str().unwrap().starts_with(area)), "{centre}: {rows:?}");
+    }
+    world.read_with_python();
+}

@@ -1,0 +1,351 @@
+//! A small city with its departments, a broker, and the program run on them as processes.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use yibiao_synth::{ElectricityApi, Plan, hazard_messages, serve_electricity, write_city};
+use yibiao_topics::{Cleanup, Client, ClientConfig, NextOffset, Outgoing, TopicPartition, TopicSpec};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const TOKEN: &str = "end-to-end";
+const HAZARDS: &str = "grid.hazards.v1";
+/// A run that takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Which broker the stages meet on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kafka {
+    Embedded,
+    Apache,
+}
+
+pub struct World {
+    runtime: Runtime,
+    dir: tempfile::TempDir,
+    bootstrap: String,
+    broker: Option<Child>,
+    electricity: Option<ElectricityApi>,
+}
+
+/// One city for all tests: it is only read.
+fn city() -> &'static Path {
+    static CITY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    CITY.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan { dwellings: 400, days: 16, ..Plan::default() };
+        write_city(&plan, &dir.path().join("city"), |_| {}).unwrap();
+        dir
+    })
+    .path()
+}
+
+impl World {
+    pub fn new(kafka: Kafka) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let city = city().join("city");
+        let (bootstrap, broker) = match kafka {
+            Kafka::Embedded => embedded(dir.path()),
+            Kafka::Apache => (apache(dir.path()), None),
+        };
+        let runtime = Runtime::new().unwrap();
+        let electricity = runtime.block_on(async {
+            send_hazards(&bootstrap, &city).await;
+            serve_electricity(&city, TOKEN, ([127, 0, 0, 1], 0).into()).await.unwrap()
+        });
+        std::fs::write(
+            dir.path().join("yibiao.toml"),
+            config(dir.path(), &city, &bootstrap, &electricity.url()),
+        )
+        .unwrap();
+        Self { runtime, dir, bootstrap, broker, electricity: Some(electricity) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(ROOT).args(args).args(["--log", "warn"]).stdin(Stdio::null());
+        command
+    }
+
+    fn start_run(&self) -> Child {
+        let config = self.path("yibiao.toml");
+        let args = ["run", "--once", "--metrics", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("run.log")).unwrap();
+        self.command(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    pub fn run_to_end(&self) {
+        let mut child = self.start_run();
+        let status = wait(&mut child, PATIENCE);
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
+        match status {
+            Some(status) => assert!(status.success(), "the run failed:\n{log}"),
+            None => {
+                let _ = child.kill();
+                panic!("the run did not end within {PATIENCE:?}:\n{log}");
+            }
+        }
+    }
+
+    /// True where it was still at work.
+    pub fn run_and_kill_after(&self, time: Duration) -> bool {
+        let mut child = self.start_run();
+        match wait(&mut child, time) {
+            Some(status) => {
+                let log = std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
+                assert!(status.success(), "the run failed by itself:\n{log}");
+                false
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                true
+            }
+        }
+    }
+
+    /// Rows of a query over the lake.
+    pub fn sql(&self, query: &str) -> Value {
+        self.sql_at("lake", query)
+    }
+
+    pub fn sql_at(&self, folder: &str, query: &str) -> Value {
+        let lake = self.path("data").join(folder);
+        let args = ["sql", "--lake", lake.to_str().unwrap(), "--format", "json", query];
+        let output = self.command(&args).output().unwrap();
+        assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn accounting_balances(&self) -> bool {
+        let config = self.path("yibiao.toml");
+        let output =
+            self.command(&["accounting", "--json", "--config", config.to_str().unwrap()]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let feeds: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let feeds = feeds.as_object().unwrap();
+        assert_eq!(feeds.len(), 9);
+        feeds.values().all(|feed| {
+            let count = |name: &str| feed["counts"][name].as_u64().unwrap();
+            count("received") > 0
+                && count("received") == count("accepted") + count("quarantined") + count("unchanged")
+        })
+    }
+
+    pub fn rules_verify(&self) {
+        let config = self.path("yibiao.toml");
+        let output =
+            self.command(&["rules", "verify", "--config", config.to_str().unwrap()]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    pub fn sources_contain(&self, text: &str) -> bool {
+        let file = city().join("city/sources/police/housing-registrations");
+        let mut files = std::fs::read_dir(file).unwrap().flatten();
+        files.any(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).contains(text))
+    }
+
+    /// Reads every record of every topic of ours and every row of every table.
+    pub fn assert_absent_everywhere(&self, text: &str) {
+        self.runtime.block_on(self.assert_absent_in_topics(text));
+        for folder in ["lake", "deliveries/jiangsu", "deliveries/nanjing", "deliveries/suzhou"] {
+            let tables = self.sql_at(
+                folder,
+                "select table_name from information_schema.tables where table_schema = 'public'",
+            );
+            for table in tables.as_array().unwrap() {
+                let name = table["table_name"].as_str().unwrap();
+                let rows = self.sql_at(folder, &format!("select * from {name}")).to_string();
+                assert!(!rows.contains(text), "{folder}/{name} holds {text}");
+            }
+        }
+        for file in walk(&self.path("data")) {
+            assert!(!holds(&std::fs::read(&file).unwrap(), text), "{} holds {text}", file.display());
+        }
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap();
+        assert!(!log.contains(text), "the log holds {text}");
+    }
+
+    async fn assert_absent_in_topics(&self, text: &str) {
+        let client = Client::new(&ClientConfig::at(&self.bootstrap)).unwrap();
+        let mut read = 0;
+        for (topic, partitions) in client.topics().await.unwrap() {
+            if topic == HAZARDS {
+                continue; // the department's own
+            }
+            for partition in 0..partitions {
+                let tp = TopicPartition::new(topic.as_str(), partition as i32);
+                let end = client.watermarks(&tp).await.unwrap().high;
+                if end == NextOffset::START {
+                    continue;
+                }
+                let mut reader = client.reader("canaries", vec![(tp.clone(), NextOffset::START)]).unwrap();
+                let mut next = NextOffset::START;
+                while next < end {
+                    let batch = reader.next_batch(1000, Duration::from_secs(1)).await.unwrap();
+                    for message in &batch.messages {
+                        read += 1;
+                        let mut bytes = message.value().unwrap_or_default().to_vec();
+                        bytes.extend_from_slice(message.key().unwrap_or_default());
+                        message.headers().for_each(|(_, value)| bytes.extend_from_slice(value));
+                        assert!(!holds(&bytes, text), "{tp} holds {text}");
+                    }
+                    next = batch.next_offsets().into_iter().map(|(_, next)| next).max().unwrap_or(next);
+                }
+            }
+        }
+        assert!(read > 1000, "{read} records were read");
+    }
+
+    /// deltalake and polars read the same rows as we do.
+    pub fn read_with_python(&self) {
+        let Some(python) = std::env::var_os("YIBIAO_PYTHON") else {
+            eprintln!(
+                "SKIPPED: set YIBIAO_PYTHON (scripts/test does) to an interpreter with deltalake and polars"
+            );
+            return;
+        };
+        let script = "import sys, deltalake, polars as pl\n\
+             table = deltalake.DeltaTable(sys.argv[1])\n\
+             rows = pl.from_arrow(table.to_pyarrow_table() if hasattr(table, 'to_pyarrow_table') else table.to_arrow())\n\
+             print(rows.height, rows['place_id'].n_unique(), rows['registered_count'].sum())";
+        let table = self.path("data/lake/places");
+        let output = Command::new(python).args(["-c", script]).arg(&table).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ours = self.sql(
+            "select count(*) as n, count(distinct place_id) as d, sum(registered_count) as s from places",
+        );
+        let ours = &ours.as_array().unwrap()[0];
+        let expected = format!("{} {} {}", ours["n"], ours["d"], ours["s"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(electricity) = self.electricity.take() {
+            self.runtime.block_on(electricity.stop());
+        }
+        match &mut self.broker {
+            Some(broker) => {
+                let _ = broker.kill();
+                let _ = broker.wait();
+            }
+            None => {
+                let dir = self.dir.path().join("kafka");
+                let _ = Command::new("deploy/kafka/kafka.sh")
+                    .current_dir(ROOT)
+                    .args(["stop", "--dir"])
+                    .arg(dir)
+                    .status();
+            }
+        }
+    }
+}
+
+fn embedded(dir: &Path) -> (String, Option<Child>) {
+    let mut broker = Command::new(PROGRAM)
+        .args(["broker", "--listen", "127.0.0.1:0", "--log", "error", "--dir"])
+        .arg(dir.join("broker"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(broker.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (line.trim().to_owned(), Some(broker))
+}
+
+/// A broker of its own: topics have fixed names.
+fn apache(dir: &Path) -> String {
+    let output = Command::new("deploy/kafka/kafka.sh")
+        .current_dir(ROOT)
+        .args(["start", "--brokers", "1", "--dir"])
+        .arg(dir.join("kafka"))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "Apache Kafka did not start");
+    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().trim().to_owned()
+}
+
+async fn send_hazards(bootstrap: &str, city: &Path) {
+    let client = Client::new(&ClientConfig::at(bootstrap)).unwrap();
+    let cleanup = Cleanup::Delete { retention: None };
+    let topic =
+        TopicSpec { name: HAZARDS.into(), partitions: 1, replication: 1, cleanup, max_record_bytes: None };
+    client.ensure(&[topic]).await.unwrap();
+    let producer = client.producer().unwrap();
+    for message in hazard_messages(city).unwrap() {
+        let (key, value) = message.unwrap();
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_slice()));
+        let record =
+            Outgoing { topic: HAZARDS, partition: None, key, value, headers: &[], timestamp_ms: None };
+        producer.send(record).unwrap();
+    }
+    producer.flush().await.unwrap();
+}
+
+fn config(dir: &Path, city: &Path, bootstrap: &str, electricity: &str) -> String {
+    let mut text = format!(
+        "data = {:?}\nstages = [\"connect\", \"normalise\", \"fusion\", \"deliver\"]\n[kafka]\nbootstrap = {bootstrap:?}\n",
+        dir.join("data")
+    );
+    for feed in [
+        "police/standard-addresses",
+        "police/housing-registrations",
+        "civil-affairs/place-names",
+        "civil-affairs/organisations",
+        "justice/mediation-cases",
+        "utilities/water-readings",
+        "utilities/gas-readings",
+    ] {
+        let path = city.join("sources").join(feed);
+        text.push_str(&format!("[sources.{feed:?}]\ntype = \"file\"\npath = {path:?}\n"));
+    }
+    text.push_str(&format!(
+        "[sources.\"utilities/electricity-readings\"]\ntype = \"http\"\nurl = {electricity:?}\ntoken = {TOKEN:?}\n\
+         [sources.\"grid/hazard-reports\"]\ntype = \"kafka\"\nbootstrap = {bootstrap:?}\ntopic = {HAZARDS:?}\n"
+    ));
+    text
+}
+
+/// Whether the bytes hold an ASCII text; what is not UTF-8 is replaced, which ASCII never is.
+fn holds(bytes: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(bytes).contains(text)
+}
+
+/// None where it runs longer than `time`.
+fn wait(child: &mut Child, time: Duration) -> Option<std::process::ExitStatus> {
+    let until = Instant::now() + time;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files.extend(walk(&path)),
+            path => files.push(path),
+        }
+    }
+    files
+}
