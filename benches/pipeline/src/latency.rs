@@ -102,10 +102,10 @@ fn dwellings(shards: &[Shard]) -> Result<Vec<(i64, String)>> {
             (column("place_id")?, column("level")?, column("address")?, column("status")?);
         for row in view.rows(PLACES) {
             let row = row?;
-            if row[level].as_text() == Some("dwelling") && row[status].as_text() == Some("in_use") {
-                if let (Some(id), Some(address)) = (row[id].as_i64(), row[address].as_text()) {
-                    found.push((id, address.to_owned()));
-                }
+            let is_dwelling =
+                row[level].as_text() == Some("dwelling") && row[status].as_text() == Some("in_use");
+            if let (true, Some(id), Some(address)) = (is_dwelling, row[id].as_i64(), row[address].as_text()) {
+                found.push((id, address.to_owned()));
             }
         }
     }
@@ -189,10 +189,10 @@ async fn watch(shard: Shard, sent: Sent, seen: Arc<Mutex<Vec<f64>>>) -> Result<(
         let at = Instant::now();
         for change in shard.view().outbox(after) {
             let change = change?;
-            if change.table == "warnings" && change.row[state] == Value::Text("raised".into()) {
-                if let Some(sent_at) = sent.lock().expect("not poisoned").remove(&change.place.get()) {
-                    seen.lock().expect("not poisoned").push((at - sent_at).as_secs_f64() * 1000.0);
-                }
+            let is_raised = change.table == "warnings" && change.row[state] == Value::Text("raised".into());
+            if is_raised && let Some(sent_at) = sent.lock().expect("not poisoned").remove(&change.place.get())
+            {
+                seen.lock().expect("not poisoned").push((at - sent_at).as_secs_f64() * 1000.0);
             }
         }
         after = last;

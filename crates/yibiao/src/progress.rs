@@ -11,11 +11,13 @@ pub struct Line {
     shown_at: Option<Instant>,
 }
 
-impl Line {
-    pub fn new() -> Self {
+impl Default for Line {
+    fn default() -> Self {
         Self { is_terminal: std::io::stderr().is_terminal(), shown_at: None }
     }
+}
 
+impl Line {
     /// Redraws: at most five times a second on a terminal, every ten seconds elsewhere.
     pub fn show(&mut self, text: &str) {
         let pause = if self.is_terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };

@@ -46,7 +46,7 @@ impl Demo {
     pub async fn run(self) -> Result<()> {
         let plan = self.plan.plan();
         prepare(&self.data)?;
-        let mut line = Line::new();
+        let mut line = Line::default();
 
         eprintln!("making a city of {} dwellings (seed {}) …", grouped(plan.dwellings.into()), plan.seed);
         let began = Instant::now();
@@ -54,7 +54,7 @@ impl Demo {
         let city = {
             let (plan, dir) = (plan.clone(), city_dir.clone());
             tokio::task::spawn_blocking(move || {
-                let mut line = Line::new();
+                let mut line = Line::default();
                 let report = write_city(&plan, &dir, |step| {
                     line.show(&format!("{} {}/{}", step.what, step.done, step.of));
                 });

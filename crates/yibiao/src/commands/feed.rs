@@ -1,13 +1,16 @@
 //! `yibiao feed`: what a data engineer does with a feed before it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use yibiao_records::FeedId;
 
-use crate::{installation::Installation, profile};
+use crate::{
+    installation::{self, Installation},
+    profile,
+};
 
-/// Look at feeds: list them, try their contracts on their samples, profile a new sample.
+/// Look at feeds: list them, try their contracts on their samples, compare versions, profile a new sample.
 #[derive(Debug, clap::Subcommand)]
 pub enum Feed {
     /// The registered feeds.
@@ -16,6 +19,14 @@ pub enum Feed {
     Test {
         /// Only this feed, as department/feed.
         feed: Option<FeedId>,
+        #[command(flatten)]
+        pipelines: Pipelines,
+    },
+    /// What changes from one version of a contract to another; fails where a change breaks and the version does not
+    /// say so.
+    Diff {
+        old: PathBuf,
+        new: PathBuf,
         #[command(flatten)]
         pipelines: Pipelines,
     },
@@ -43,6 +54,7 @@ impl Feed {
         match self {
             Feed::List(at) => list(&Installation::load(&at.pipelines)?),
             Feed::Test { feed, pipelines } => test(&Installation::load(&pipelines.pipelines)?, feed),
+            Feed::Diff { old, new, pipelines } => diff(&old, &new, &pipelines.pipelines),
             Feed::Profile { sample, delimiter, rows } => {
                 let Ok(delimiter) = u8::try_from(delimiter) else {
                     bail!("the delimiter {delimiter:?} is not an ASCII character");
@@ -66,6 +78,24 @@ fn list(installation: &Installation) -> Result<()> {
             contract.title
         );
     }
+    Ok(())
+}
+
+fn diff(old: &Path, new: &Path, pipelines: &Path) -> Result<()> {
+    let kinds = installation::kinds(pipelines)?;
+    let read = |file: &Path| {
+        yibiao_contracts::load_file(file, &kinds).map_err(|problems| anyhow!("{}:\n{problems}", file.display()))
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let changes = yibiao_contracts::diff(&old, &new);
+    for change in &changes {
+        println!("{change}");
+    }
+    let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
+    if changes.iter().any(|change| change.breaking) && major(&old.version) == major(&new.version) {
+        bail!("version {} breaks what {} promised: give it a new first number", new.version, old.version);
+    }
+    println!("{} changes from {} to {}", changes.len(), old.version, new.version);
     Ok(())
 }
 

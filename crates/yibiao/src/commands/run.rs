@@ -57,7 +57,7 @@ impl Run {
 
 async fn once(config: Config, stages: &[Stage]) -> Result<()> {
     let mut pipeline = Pipeline::open(config, stages, Mode::Once).await?;
-    let mut line = Line::new();
+    let mut line = Line::default();
     let shown = pipeline.status();
     line.while_working(|| shown.line(), pipeline.run_to_end()).await?;
     if let Some(accounting) = &pipeline.accounting {

@@ -42,7 +42,7 @@ impl PlanArgs {
 
 impl Synth {
     pub fn run(self) -> Result<()> {
-        let mut line = Line::new();
+        let mut line = Line::default();
         let report = write_city(&self.plan.plan(), &self.dir, |step| {
             line.show(&format!("{} {}/{}", step.what, step.done, step.of));
         })?;
