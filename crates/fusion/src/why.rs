@@ -79,9 +79,9 @@ fn of_place(view: &View, place: PlaceId, column: &str, value: Value) -> Result<W
             if let (Some((from, to)), true) = (span, measure_is_by_day(measure)) {
                 let day = |stored: &StoredFact| crate::day::of_ms(stored.fact.valid_from_ms);
                 behind.retain(|stored| (from..=to).contains(&day(stored)));
-                format!("{measure:?} over the facts from {} to {}", Value::Date(from), Value::Date(to))
+                format!("the {measure} of the facts from {} to {}", Value::Date(from), Value::Date(to))
             } else {
-                format!("{measure:?} over all facts")
+                format!("the {measure} of all facts")
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::Path,
     sync::Arc,
 };
@@ -119,6 +120,24 @@ pub enum Measure {
         over: u32,
         days: u32,
     },
+}
+
+/// As a person reads it: `sum of 30 days`.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut over = |what: &str, span: Span| match span {
+            Span::All => f.write_str(what),
+            Span::Days(days) => write!(f, "{what} of {days} days"),
+        };
+        match *self {
+            Measure::Sum(span) => over("sum", span),
+            Measure::Count(span) => over("count", span),
+            Measure::Days(span) => over("number of days with a fact", span),
+            Measure::Peak { window, over, .. } => {
+                write!(f, "highest daily mean of any {window} days that end within {over} days")
+            }
+        }
+    }
 }
 
 impl Measure {

@@ -171,7 +171,7 @@ impl Demo {
 /// What a newcomer may ask first.
 const EXAMPLES: [&str; 3] = [
     "select county, count(*) as firing from warnings where state <> 'cleared' group by county order by firing desc",
-    "select address, area_m2, rooms, registered_count, water_m3_30d, electricity_kwh_30d from places where is_rental and level = 'dwelling' order by water_m3_30d desc limit 10",
+    "select address, area_m2, rooms, registered_count, water_m3_30d, electricity_kwh_30d from places where is_rental and level = 'dwelling' order by water_m3_30d desc nulls last limit 10",
     "select match_reason, count(*) from fact_water group by match_reason",
 ];
 

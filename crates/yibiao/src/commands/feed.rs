@@ -1,5 +1,6 @@
 //! `yibiao feed`: what a data engineer does with a feed before it runs.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -59,7 +60,7 @@ impl Feed {
                 let Ok(delimiter) = u8::try_from(delimiter) else {
                     bail!("the delimiter {delimiter:?} is not an ASCII character");
                 };
-                println!("{}", profile::profile(&sample, delimiter, rows)?);
+                writeln!(std::io::stdout(), "{}", profile::profile(&sample, delimiter, rows)?)?;
                 Ok(())
             }
         }
@@ -67,16 +68,17 @@ impl Feed {
 }
 
 fn list(installation: &Installation) -> Result<()> {
-    println!("{:<32} {:<9} {:<12} {:<11} title", "feed", "version", "becomes", "until");
+    writeln!(std::io::stdout(), "{:<32} {:<9} {:<12} {:<11} title", "feed", "version", "becomes", "until")?;
     for contract in installation.contracts.iter() {
-        println!(
+        writeln!(
+            std::io::stdout(),
             "{:<32} {:<9} {:<12} {:<11} {}",
             contract.feed.as_str(),
             contract.version,
             contract.fact.kind,
             contract.legal.until.to_string(),
             contract.title
-        );
+        )?;
     }
     Ok(())
 }
@@ -84,18 +86,19 @@ fn list(installation: &Installation) -> Result<()> {
 fn diff(old: &Path, new: &Path, pipelines: &Path) -> Result<()> {
     let kinds = installation::kinds(pipelines)?;
     let read = |file: &Path| {
-        yibiao_contracts::load_file(file, &kinds).map_err(|problems| anyhow!("{}:\n{problems}", file.display()))
+        yibiao_contracts::load_file(file, &kinds)
+            .map_err(|problems| anyhow!("{}:\n{problems}", file.display()))
     };
     let (old, new) = (read(old)?, read(new)?);
     let changes = yibiao_contracts::diff(&old, &new);
     for change in &changes {
-        println!("{change}");
+        writeln!(std::io::stdout(), "{change}")?;
     }
     let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
     if changes.iter().any(|change| change.breaking) && major(&old.version) == major(&new.version) {
         bail!("version {} breaks what {} promised: give it a new first number", new.version, old.version);
     }
-    println!("{} changes from {} to {}", changes.len(), old.version, new.version);
+    writeln!(std::io::stdout(), "{} changes from {} to {}", changes.len(), old.version, new.version)?;
     Ok(())
 }
 
@@ -106,7 +109,7 @@ fn test(installation: &Installation, only: Option<FeedId>) -> Result<()> {
     {
         tried += 1;
         let report = yibiao_contracts::try_sample(contract, &installation.kinds)?;
-        println!("{report}");
+        writeln!(std::io::stdout(), "{report}")?;
         failed += usize::from(!report.is_as_expected());
     }
     match (tried, failed) {

@@ -1,5 +1,6 @@
 //! `yibiao quarantine`: look at what was not accepted, and send it again once it can be resolved.
 
+use std::io::Write as _;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
@@ -54,7 +55,7 @@ impl Quarantine {
             Quarantine::Replay { feed, config, reasons } => {
                 let client = Client::new(&Config::read(&config)?.kafka)?;
                 let replayed = yibiao_normalise::replay(&client, &feed, &reasons).await?;
-                println!("{}", serde_json::to_string_pretty(&replayed)?);
+                writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&replayed)?)?;
                 Ok(())
             }
         }
@@ -104,14 +105,14 @@ async fn show(client: &Client, feed: &FeedId, examples: usize) -> Result<()> {
         }
     }
     if groups.is_empty() {
-        println!("nothing of {feed} is in quarantine");
+        writeln!(std::io::stdout(), "nothing of {feed} is in quarantine")?;
     }
     for (code, group) in groups {
         let (chinese, mend) =
             Reason::from_code(&code).map_or(("", ""), |reason| (reason.chinese(), reason.mend()));
-        println!("{:>8}  {code} {chinese}\n          to do: {mend}", group.count);
+        writeln!(std::io::stdout(), "{:>8}  {code} {chinese}\n          to do: {mend}", group.count)?;
         for example in group.examples {
-            println!("          {example}");
+            writeln!(std::io::stdout(), "          {example}")?;
         }
     }
     Ok(())

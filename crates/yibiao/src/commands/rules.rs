@@ -1,6 +1,7 @@
 //! `yibiao rules`: is what was kept up to date step by step the same as a full computation?
 
 use anyhow::{Result, bail};
+use std::io::Write as _;
 use yibiao_fusion::Rules as Planned;
 
 use super::why::StateArgs;
@@ -24,17 +25,18 @@ impl Rules {
             firing += verified.firing;
             differences += verified.differences.len();
             for difference in verified.differences {
-                println!(
+                writeln!(
+                    std::io::stdout(),
                     "shard {} place {} {}: incremental {} | full {}",
                     difference.shard,
                     difference.place,
                     difference.what,
                     difference.incremental,
                     difference.full
-                );
+                )?;
             }
         }
-        println!("{places} places, {firing} warnings firing, {differences} differences");
+        writeln!(std::io::stdout(), "{places} places, {firing} warnings firing, {differences} differences")?;
         match differences {
             0 => Ok(()),
             _ => bail!(

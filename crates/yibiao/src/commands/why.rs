@@ -1,5 +1,6 @@
 //! `yibiao why`: from a fused cell back to the source record.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -71,9 +72,9 @@ impl Why {
         let (_, shards) = self.at.open()?;
         let shard = &shards[self.key.shard(shards.len() as u32) as usize];
         let why = yibiao_fusion::why(&shard.view(), &self.table, self.key, &self.column)?;
-        println!("{} = {}\n{}", self.column, why.value, why.how);
+        writeln!(std::io::stdout(), "{} = {}\n{}", self.column, why.value, why.how)?;
         for fact in why.facts {
-            println!("  {fact}");
+            writeln!(std::io::stdout(), "  {fact}")?;
         }
         Ok(())
     }
