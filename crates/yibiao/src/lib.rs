@@ -12,6 +12,7 @@ mod commands;
 pub mod config;
 pub mod installation;
 pub mod pipeline;
+#[cfg(feature = "profile")]
 mod profile;
 pub mod progress;
 pub mod report;

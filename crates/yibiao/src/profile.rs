@@ -48,7 +48,7 @@ impl fmt::Display for Look {
 pub struct Profile {
     pub encoding: &'static str,
     pub rows: usize,
-    /// Columns whose value differs in every row and is never empty: candidates for the primary key.
+    /// Columns whose value differs in every row and is never empty: candidates for the primary key. An amount is none.
     pub keys: Vec<String>,
     pub columns: Vec<ColumnProfile>,
 }
@@ -89,7 +89,9 @@ pub fn profile(path: &Path, delimiter: u8, rows_max: usize) -> Result<Profile> {
     }
     let keys = columns
         .iter()
-        .filter(|column| column.filled == rows && column.distinct == rows)
+        .filter(|column| {
+            column.filled == rows && column.distinct == rows && column.looks_like != Look::Decimal
+        })
         .map(|column| column.name.clone())
         .collect();
     Ok(Profile { encoding, rows, keys, columns })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arrow::{array::AsArray, datatypes::Int64Type};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use datafusion::prelude::SessionContext;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,7 @@ pub struct Watched {
     client: Client,
     session: SessionContext,
     started_at: DateTime<Utc>,
+    titles: BTreeMap<FeedId, String>,
     places: Vec<(String, String)>,
     asked: Arc<Mutex<Asked>>,
 }
@@ -98,20 +99,24 @@ const REFRESH: Duration = Duration::from_secs(5);
 const SHOWN: [(&str, &str); 2] = [("places", "地点融合表"), ("warnings", "预警")];
 
 impl Watched {
+    /// `titles` are the feeds', `places` where to go on: title and value.
     pub fn new(
         status: Status,
         client: Client,
         session: SessionContext,
+        titles: BTreeMap<FeedId, String>,
         places: Vec<(String, String)>,
     ) -> Self {
-        Self { status, client, session, started_at: Utc::now(), places, asked: Arc::default() }
+        Self { status, client, session, started_at: Utc::now(), titles, places, asked: Arc::default() }
     }
 
     /// Makes the page's content at each request.
     pub fn source(&self) -> page::Source {
         let (status, asked) = (self.status.clone(), self.asked.clone());
-        let (started_at, places) = (self.started_at.to_rfc3339(), self.places.clone());
-        Arc::new(move || status.page(&started_at, &places, &lock(&asked)))
+        let here = self.started_at.with_timezone(&FixedOffset::east_opt(8 * 3600).expect("a real offset"));
+        let started_at = here.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (titles, places) = (self.titles.clone(), self.places.clone());
+        Arc::new(move || status.page(&started_at, &titles, &places, &lock(&asked)))
     }
 
     /// Keeps asking until `shutdown`.
@@ -160,7 +165,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Status {
-    fn page(&self, started_at: &str, places: &[(String, String)], asked: &Asked) -> page::Status {
+    fn page(
+        &self,
+        started_at: &str,
+        titles: &BTreeMap<FeedId, String>,
+        places: &[(String, String)],
+        asked: &Asked,
+    ) -> page::Status {
         let stages = self.stages();
         let mut troubles: Vec<String> = asked.trouble.iter().cloned().collect();
         for (feed, progress) in &stages.connectors {
@@ -171,6 +182,7 @@ impl Status {
         let feeds = stages.accounting.as_ref().map(Accounting::feeds).unwrap_or_default();
         let feeds = feeds.into_iter().map(|(feed, account)| page::Feed {
             feed: feed.to_string(),
+            title: titles.get(&feed).cloned().unwrap_or_default(),
             received: account.counts.received,
             accepted: account.counts.accepted,
             quarantined: account.counts.quarantined,

@@ -9,8 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use tokio_util::sync::CancellationToken;
 use yibiao_broker::Broker;
 use yibiao_connectors::Mode;
+use yibiao_serve::Metrics;
 use yibiao_synth::{Plan, write_city};
 
 use super::{feed::Pipelines, synth::PlanArgs};
@@ -46,6 +48,7 @@ impl Demo {
     pub async fn run(self) -> Result<()> {
         let plan = self.plan.plan();
         prepare(&self.data)?;
+        let figures = self.keep.then(Metrics::install).transpose()?;
         let mut line = Line::default();
 
         eprintln!("making a city of {} dwellings (seed {}) …", grouped(plan.dwellings.into()), plan.seed);
@@ -87,7 +90,10 @@ impl Demo {
 
         self.report(&pipeline, &plan, &city_dir, took, &gazetteer)?;
         sources.stop().await;
-        if self.keep {
+        if let Some(figures) = figures {
+            let shutdown = CancellationToken::new();
+            let _ends_with_the_demo = shutdown.clone().drop_guard();
+            figures.serve(pipeline.config.serve.metrics, shutdown).await?;
             pipeline.serve(super::until_stopped()).await?;
         }
         drop(pipeline);

@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use yibiao_records::FeedId;
 
-use crate::{
-    installation::{self, Installation},
-    profile,
-};
+use crate::installation::{self, Installation};
 
 /// Look at feeds: list them, try their contracts on their samples, compare versions, profile a new sample.
 #[derive(Debug, clap::Subcommand)]
@@ -31,6 +28,7 @@ pub enum Feed {
         #[command(flatten)]
         pipelines: Pipelines,
     },
+    #[cfg(feature = "profile")]
     /// What a department's sample (CSV or JSON lines) holds, before a contract is written for it.
     Profile {
         sample: PathBuf,
@@ -56,11 +54,12 @@ impl Feed {
             Feed::List(at) => list(&Installation::load(&at.pipelines)?),
             Feed::Test { feed, pipelines } => test(&Installation::load(&pipelines.pipelines)?, feed),
             Feed::Diff { old, new, pipelines } => diff(&old, &new, &pipelines.pipelines),
+            #[cfg(feature = "profile")]
             Feed::Profile { sample, delimiter, rows } => {
                 let Ok(delimiter) = u8::try_from(delimiter) else {
                     bail!("the delimiter {delimiter:?} is not an ASCII character");
                 };
-                writeln!(std::io::stdout(), "{}", profile::profile(&sample, delimiter, rows)?)?;
+                writeln!(std::io::stdout(), "{}", crate::profile::profile(&sample, delimiter, rows)?)?;
                 Ok(())
             }
         }

@@ -72,8 +72,10 @@ impl Pipeline {
             ("数据湖 (Delta)".to_owned(), self.layout.lake.display().to_string()),
             ("交付目录 (Delta)".to_owned(), self.layout.deliveries.display().to_string()),
         ];
-        let watched =
-            status::Watched::new(self.status.clone(), self.client.clone(), self.lake.session([])?, places);
+        let contracts = self.installation.contracts.iter();
+        let titles = contracts.map(|contract| (contract.feed.clone(), contract.title.clone())).collect();
+        let (stages, client) = (self.status.clone(), self.client.clone());
+        let watched = status::Watched::new(stages, client, self.lake.session([])?, titles, places);
         let source = watched.source();
         let page =
             yibiao_serve::status::status(self.config.serve.status, source, None, self.shutdown.clone())
