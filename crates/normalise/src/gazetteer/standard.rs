@@ -44,6 +44,18 @@ impl Columns {
             let index = PLACE.iter().position(|name| *name == of).expect("invariant: a column of PLACE");
             text(payload, self.place[index])
         };
+        // A list of compounds may tell no more than a name and a line of address: the roads are in the line then. As a
+        // column the name would say that the row is structured, and the line would not be read.
+        let beside = ["road", "number", "building", "unit", "room"];
+        let (compound, name) = match text("compound").trim() {
+            name if !name.is_empty()
+                && !text("address").trim().is_empty()
+                && beside.iter().all(|of| text(of).trim().is_empty()) =>
+            {
+                ("", Some(name.to_owned()))
+            }
+            name => (name, None),
+        };
         StandardAddress {
             place: place.get() as u64,
             level: Level::named(text("level")).unwrap_or_default(),
@@ -55,7 +67,8 @@ impl Columns {
             division_code: text("division_code").to_owned(),
             road: text("road").to_owned(),
             number: text("number").to_owned(),
-            compound: text("compound").to_owned(),
+            compound: compound.to_owned(),
+            name,
             building: text("building").to_owned(),
             unit: text("unit").to_owned(),
             room: text("room").to_owned(),
@@ -120,6 +133,21 @@ mod tests {
     fn a_missing_column_is_named() {
         let error = Columns::new(&kind("place", &PLACE[1..]), &kind("place_name", &NAME)).unwrap_err();
         assert!(error.to_string().contains("'address'"), "{error}");
+    }
+
+    #[test]
+    fn of_a_compound_with_a_name_and_a_line_alone_the_line_is_read() {
+        let columns = Columns::new(&kind("place", &PLACE), &kind("place_name", &NAME)).unwrap();
+        let place = PlaceId::derive("police/standard-addresses", "1");
+        let column = |of: &str| PLACE.iter().position(|name| *name == of).unwrap();
+        let mut payload = vec![Value::Null; PLACE.len()];
+        payload[column("compound")] = Value::Text("锦绣花园".into());
+        payload[column("address")] = Value::Text("(江宁)望月大街160号".into());
+        let address = columns.standard_address(place, &payload);
+        assert_eq!((address.name.as_deref(), address.compound.as_str()), (Some("锦绣花园"), ""));
+        payload[column("road")] = Value::Text("望月大街".into());
+        let address = columns.standard_address(place, &payload);
+        assert_eq!((address.name, address.compound.as_str()), (None, "锦绣花园"));
     }
 
     #[test]
