@@ -36,10 +36,11 @@ impl Pipeline {
                 loop {
                     tokio::select! {
                         stopped = &mut stop => return stopped,
-                        Some(ended) = connecting.join_next() => {
-                            let feed = ended.context("a connector panicked")??;
-                            tracing::info!(%feed, "connector ended");
-                        }
+                        Some(ended) = connecting.join_next() => match ended.context("a connector panicked")? {
+                            Ok(feed) => tracing::info!(%feed, "connector ended"),
+                            // One department's source does not stop the others: the status page shows it as failed.
+                            Err(error) => tracing::error!(error = format!("{error:#}"), "connector failed"),
+                        },
                     }
                 }
             })

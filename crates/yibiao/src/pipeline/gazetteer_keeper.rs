@@ -1,6 +1,10 @@
 //! Builds the gazetteer when the feeds that it is made of have settled, and again when they change.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
@@ -46,30 +50,34 @@ impl Keeper {
             .sum()
     }
 
-    /// Builds until `shutdown`, whenever standard addresses or names have changed and settled.
+    /// Builds until `shutdown`, whenever standard addresses or names have changed and settled, or have gone on changing
+    /// for long. A build that fails is tried again: the gazetteer in force stays.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
         let mut commits = self.accounting.commits();
         let mut built_of = 0;
         loop {
-            let seen = self.accepted();
-            let pause = if seen == built_of {
+            while self.accepted() == built_of {
                 tokio::select! {
                     changed = commits.changed() => if changed.is_err() { return Ok(()) },
                     () = shutdown.cancelled() => return Ok(()),
                 }
-                continue;
-            } else if built_of == 0 {
-                SETTLED
-            } else {
-                PAUSE
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = shutdown.cancelled() => return Ok(()),
             }
-            if self.accepted() == seen {
-                self.build().await?;
-                built_of = seen;
+            let pause = if built_of == 0 { SETTLED } else { PAUSE };
+            let changed_at = Instant::now();
+            loop {
+                let seen = self.accepted();
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = shutdown.cancelled() => return Ok(()),
+                }
+                if self.accepted() == seen || changed_at.elapsed() >= PAUSE * 5 {
+                    break;
+                }
+            }
+            let building_of = self.accepted();
+            match self.build().await {
+                Ok(_) => built_of = building_of,
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "building the gazetteer failed"),
             }
         }
     }
