@@ -9,16 +9,17 @@
 //!
 //! - right: of the queries whose compound is among the standard addresses. Plain bigram overlap, which always answers,
 //!   has .819 with the name and .403 without. The pipeline does not guess: what is not certain goes to quarantine and
-//!   counts here as not right. So .403 is no floor for bare addresses: two thirds of those that stay without a place hold no
-//!   number at all, a road at most. There it is the next share that must hold.
+//!   counts here as not right. So .403 is no floor for bare addresses: two thirds of those that stay without a place
+//!   hold no number at all. There it is the next share that must hold.
 //! - precise: of the facts. This is what stands in the tables.
 //! - refused: of the queries whose compound is not among the standard addresses.
 //!
 //! When the floors were set: right .956, precise .971, refused .929 with the name; .242, .869, .976 without. The
 //! floors lie below that by a margin, as a run fails only where something broke. `namesake` counts wrong facts at a
 //! compound of the same name in the same city: 43 of the 58 with the name, most of them 600 m to 2 km from the gold
-//! one, entered twice or another phase. The address crate's test does better (.989) on the same rows: it gives the
-//! compounds' coordinates, which tell such entries apart or together, and facts of places have none.
+//! one; whether they are one compound entered twice, the rows do not say. The address crate's test does better (.989) on
+//! the same rows: it gives coordinates, which join such entries, and numbers places as the list does, which decides
+//! between equals. Facts of places have no coordinates, and their ids are hashes.
 #![allow(clippy::unwrap_used)]
 
 #[path = "real_input/installation.rs"]
