@@ -119,6 +119,9 @@ impl ChangeSource for Made {
     fn view(&self) -> Made {
         self.clone()
     }
+    fn persist(&self) -> Result<(), Error> {
+        Ok(())
+    }
     fn trim_outbox(&self, _through: u64) -> Result<(), Error> {
         Ok(())
     }

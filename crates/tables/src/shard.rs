@@ -170,7 +170,7 @@ impl Shard {
         Ok(self.inner.store.disk_bytes()?)
     }
 
-    /// Synchronises everything to disk; for an orderly end.
+    /// Synchronises everything to disk: before others rely on it, and for an orderly end.
     pub fn persist(&self) -> Result<(), Error> {
         Ok(self.inner.store.persist()?)
     }

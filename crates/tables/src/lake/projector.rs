@@ -2,10 +2,11 @@
 //!
 //! One cycle, for all shards:
 //!
-//! 1. changes that are not in the lake yet are appended, at most `changes_max` a commit, with the position
+//! 1. shards with news are synchronised to disk, so that a power cut does not leave the lake ahead of them;
+//! 2. changes that are not in the lake yet are appended, at most `changes_max` a commit, with the position
 //!    `shard-<p>` in the same commit of each table;
-//! 2. the buckets that they touched are rewritten from the same view, again with the position;
-//! 3. the shards' outboxes are trimmed.
+//! 3. the buckets that they touched are rewritten from the same view, again with the position;
+//! 4. the shards' outboxes are trimmed.
 //!
 //! A crash between any two of these repeats what was not committed: on start every retained change is compared
 //! with each table's own position.
@@ -251,6 +252,8 @@ impl<S: ChangeSource> Projector<S> {
             None => Positions::read(&self.lake, &self.shards).await?,
         };
         let views: Vec<_> = self.shards.iter().map(|shard| Arc::new(shard.view())).collect();
+        // After the views were taken, so that all they show is on disk before the lake shows it.
+        persist(self.with_news(&positions, &views)).await?;
         self.append_changes(&mut positions, &views).await?;
         if all || self.base_is_due() {
             self.rewrite_buckets(&mut positions, &views).await?;
@@ -272,6 +275,15 @@ impl<S: ChangeSource> Projector<S> {
             .set(self.progress.borrow().lag() as f64);
         self.positions = Some(positions);
         Ok(())
+    }
+
+    /// Shards whose view shows changes that are in no change log.
+    fn with_news(&self, positions: &Positions, views: &[Arc<S::View>]) -> Vec<Arc<S>> {
+        let shards = self.shards.iter().zip(views).zip(&positions.shards);
+        shards
+            .filter(|((_, view), position)| view.last_sequence() > position.logged)
+            .map(|((shard, _), _)| shard.clone())
+            .collect()
     }
 
     async fn append_changes(
@@ -410,6 +422,15 @@ impl<S: ChangeSource> Projector<S> {
     fn boundary(&mut self, boundary: Boundary) -> Result<(), Error> {
         pass(&mut self.failpoint, boundary)
     }
+}
+
+async fn persist<S: ChangeSource>(shards: Vec<Arc<S>>) -> Result<(), Error> {
+    if shards.is_empty() {
+        return Ok(());
+    }
+    tokio::task::spawn_blocking(move || shards.iter().try_for_each(|shard| shard.persist()))
+        .await
+        .map_err(|error| Error::Task(error.to_string()))?
 }
 
 fn pass(failpoint: &mut Option<Failpoint>, boundary: Boundary) -> Result<(), Error> {

@@ -14,6 +14,10 @@ pub trait ChangeSource: Send + Sync + 'static {
     /// A consistent snapshot.
     fn view(&self) -> Self::View;
 
+    /// Synchronises to disk what every view so far shows. The projector asks for it before it commits: a power
+    /// cut must not leave the lake ahead of the shard.
+    fn persist(&self) -> Result<(), Error>;
+
     /// Forgets changes up to and including `through`: they are in the lake.
     fn trim_outbox(&self, through: u64) -> Result<(), Error>;
 
@@ -46,6 +50,10 @@ impl ChangeSource for crate::Shard {
 
     fn view(&self) -> crate::View {
         crate::Shard::view(self)
+    }
+
+    fn persist(&self) -> Result<(), Error> {
+        crate::Shard::persist(self)
     }
 
     fn trim_outbox(&self, through: u64) -> Result<(), Error> {

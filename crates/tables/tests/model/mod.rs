@@ -53,6 +53,10 @@ pub struct State {
     /// Never trimmed.
     pub history: Vec<Change>,
     pub rows: BTreeMap<i64, Vec<Value>>,
+    /// What is on disk.
+    pub durable: Option<Box<State>>,
+    /// How often it was asked to synchronise.
+    pub persisted: usize,
 }
 
 #[derive(Clone)]
@@ -75,6 +79,14 @@ impl ModelShard {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// Everything that was not synchronised is lost.
+    pub fn lose_power(&self) {
+        let mut state = self.state();
+        let durable = state.durable.take().map(|durable| *durable).unwrap_or_default();
+        *state = durable;
+        self.sender.send_replace(state.sequence);
     }
 
     fn change(&self, table: &str, operation: Operation, place: PlaceId, row: Vec<Value>) {
@@ -149,7 +161,16 @@ impl ChangeSource for ModelShard {
     fn view(&self) -> ModelView {
         let mut state = self.state().clone();
         state.history.clear();
+        state.durable = None;
         ModelView { state }
+    }
+
+    fn persist(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        state.persisted += 1;
+        let now = State { durable: None, ..state.clone() };
+        state.durable = Some(Box::new(now));
+        Ok(())
     }
 
     fn trim_outbox(&self, through: u64) -> Result<(), Error> {
