@@ -1,6 +1,9 @@
 //! All of one centre: its tables, its topic, its accounting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
@@ -8,7 +11,7 @@ use yibiao_tables::Lake;
 use yibiao_topics::{Client, Layout};
 
 use crate::{
-    Audit, Error, Grant,
+    Audit, Config, Error, Grant,
     audit::{self, Entry},
     ship::{Context, Shipment, Shipped},
     warnings::Topic,
@@ -62,6 +65,7 @@ pub struct Centre {
     topic: Option<Topic>,
     report: CentreReport,
     refusal_entered: bool,
+    maintained_at: Instant,
 }
 
 impl Centre {
@@ -86,7 +90,15 @@ impl Centre {
             trouble: None,
         };
         let personal = crate::privacy::personal_names(lake.layout());
-        Self { grant, personal, shipments, topic: None, report, refusal_entered: false }
+        Self {
+            grant,
+            personal,
+            shipments,
+            topic: None,
+            report,
+            refusal_entered: false,
+            maintained_at: Instant::now(),
+        }
     }
 
     pub fn report(&self) -> &CentreReport {
@@ -112,6 +124,25 @@ impl Centre {
             .increment(1);
         }
         outcome
+    }
+
+    /// Compacts, vacuums and checkpoints the centre's tables at every interval, between two rounds: nothing
+    /// else writes them then. Trouble is told, and does not hold up the deliveries.
+    pub async fn maintain_if_due(&mut self, config: &Config) {
+        if self.maintained_at.elapsed() < config.maintain_interval {
+            return;
+        }
+        for shipment in &mut self.shipments {
+            if let Err(error) = shipment.maintain(config.files_max, config.retention).await {
+                tracing::warn!(%error, centre = self.grant.id, table = shipment.table(), "maintaining a centre's table failed");
+                metrics::counter!(
+                    "yibiao_errors_total",
+                    "stage" => "deliver", "centre" => self.grant.id.clone(), "code" => error.fault().code()
+                )
+                .increment(1);
+            }
+        }
+        self.maintained_at = Instant::now();
     }
 
     async fn try_deliver(

@@ -20,12 +20,27 @@ pub struct Config {
     /// The least time between two rounds of one centre.
     #[serde(with = "yibiao_topics::duration")]
     pub interval: Duration,
+    /// The least time between two rounds of compaction, vacuum and checkpoints of one centre's tables.
+    #[serde(with = "yibiao_topics::duration")]
+    pub maintain_interval: Duration,
+    /// Change logs with more files than this are compacted.
+    pub files_max: usize,
+    /// Files that no version younger than this names are deleted: the longest that a centre may take to read
+    /// one version.
+    #[serde(with = "yibiao_topics::duration")]
+    pub retention: Duration,
     pub topics: Layout,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(2), topics: Layout::default() }
+        Self {
+            interval: Duration::from_secs(2),
+            maintain_interval: Duration::from_secs(600),
+            files_max: 200,
+            retention: Duration::from_secs(3600),
+            topics: Layout::default(),
+        }
     }
 }
 
@@ -149,6 +164,7 @@ impl Shared {
         let now = (self.clock)();
         let outcome =
             centre.deliver(&self.lake, self.client.as_ref(), &self.config.topics, &self.audit, now).await;
+        centre.maintain_if_due(&self.config).await;
         let report = centre.report().clone();
         self.progress.send_if_modified(|reports| {
             match reports.iter_mut().find(|known| known.centre == report.centre) {

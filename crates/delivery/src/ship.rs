@@ -1,6 +1,9 @@
 //! One table to one centre: read what is new, keep the centre's area, write, enter in the audit log, commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
@@ -107,6 +110,19 @@ impl Shipment {
             self.target = None;
         }
         outcome
+    }
+
+    /// Maintains the centre's table as the projector does the lake's: change logs of many small files are
+    /// compacted; files that no recent version names are deleted; a checkpoint is written. Nothing to do where
+    /// nothing was delivered since the start.
+    pub async fn maintain(&mut self, files_max: usize, retention: Duration) -> Result<(), Error> {
+        let Some(target) = &mut self.target else { return Ok(()) };
+        let files_max = (self.source.role == Role::Changes).then_some(files_max);
+        let outcome = target.maintain(files_max, retention).await;
+        if outcome.is_err() {
+            self.target = None;
+        }
+        Ok(outcome?)
     }
 
     async fn try_ship(

@@ -166,6 +166,10 @@ impl Scene {
     }
 
     fn delivery(&self, client: Option<Client>) -> Result<Delivery, Error> {
+        self.delivery_with(client, Config::default())
+    }
+
+    fn delivery_with(&self, client: Option<Client>, config: Config) -> Result<Delivery, Error> {
         // Another handle than the writer's, as in another process.
         let lake = Lake::open(self.path("lake").to_str().unwrap(), layout()).unwrap();
         Delivery::open(
@@ -174,7 +178,7 @@ impl Scene {
             client,
             self.path("out").to_str().unwrap(),
             &self.path("audit.jsonl"),
-            Config { interval: Duration::from_millis(20), ..Config::default() },
+            Config { interval: Duration::from_millis(20), ..config },
         )
     }
 
@@ -267,6 +271,57 @@ async fn a_centre_gets_its_own_area_once_and_nothing_personal() {
     assert!(!holds(&scene.path("out"), "landlord_phone"));
     drop(delivery);
     assert!(Audit::verify(&scene.path("audit.jsonl")).unwrap() >= 7);
+}
+
+#[tokio::test]
+async fn a_centres_tables_are_maintained_and_nothing_is_lost_or_delivered_twice() {
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", ""));
+    let often = || Config {
+        maintain_interval: Duration::ZERO,
+        files_max: 3,
+        retention: Duration::ZERO,
+        ..Config::default()
+    };
+    let mut delivery = scene.delivery_with(None, often()).unwrap();
+    for rooms in 1..=9 {
+        scene.put(&[(1, NANJING, rooms), (3, NANJING, rooms)]).await;
+        total(&delivery.deliver_once().await, "nanjing");
+    }
+    let out = scene.path("out/nanjing");
+    let files = |table: &str| {
+        let table = out.join(table);
+        assert!(table.join("_delta_log/_last_checkpoint").exists(), "no checkpoint in {}", table.display());
+        parquet_files(&table)
+    };
+    // Nine commits of a file for each of two shards, and a bucket that was rewritten nine times.
+    assert!(files("places_changes") <= 3, "{}", files("places_changes"));
+    assert_eq!(files("places"), 2);
+    drop(delivery);
+    // A new process finds the positions in what is left.
+    scene.put(&[(1, NANJING, 10)]).await;
+    let reports = scene.delivery_with(None, often()).unwrap().deliver_once().await;
+    let (_, delivered, _, repeated) = total(&reports, "nanjing");
+    assert_eq!((delivered, repeated), (2, 0));
+    assert_eq!(scene.base("nanjing").await, BTreeMap::from([(1, 10), (3, 9)]));
+    assert_eq!(scene.changes("nanjing", "places_changes").await, (1..=19).collect::<Vec<_>>());
+
+    // By default it happens at an interval only.
+    scene.put(&[(1, NANJING, 11)]).await;
+    let before = files("places");
+    scene.delivery(None).unwrap().deliver_once().await;
+    assert_eq!(files("places"), before + 1);
+}
+
+/// Data files below `dir`, whether or not a version names them.
+fn parquet_files(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let count = |path: PathBuf| match path.is_dir() {
+        true if path.ends_with("_delta_log") => 0,
+        true => parquet_files(&path),
+        false => usize::from(path.extension().is_some_and(|extension| extension == "parquet")),
+    };
+    entries.map(count).sum()
 }
 
 #[tokio::test]

@@ -300,6 +300,18 @@ impl Table {
         Ok(metrics.files_deleted.len())
     }
 
+    /// Compacts the table if it has more files than `files_max`, deletes files that no version younger than
+    /// `retention` names, and writes a checkpoint. For its single writer, between two commits.
+    pub async fn maintain(&mut self, files_max: Option<usize>, retention: Duration) -> Result<(), Error> {
+        if files_max.is_some_and(|files_max| self.files() > files_max) {
+            self.compact().await?;
+        }
+        let deleted = self.vacuum(retention).await?;
+        self.checkpoint().await?;
+        tracing::debug!(table = self.name, deleted, "maintained");
+        Ok(())
+    }
+
     /// Writes a checkpoint and forgets log entries beyond the retention.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         deltalake::checkpoints::create_checkpoint(&self.delta, None)

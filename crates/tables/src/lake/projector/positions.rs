@@ -234,14 +234,11 @@ impl Writers {
     /// See [`super::Projector::maintain`].
     pub async fn maintain(&mut self, files_max: usize, retention: Duration) -> Result<(), Error> {
         for open in self.logs.values_mut() {
-            if open.table.files() > files_max {
-                open.table.compact().await?;
-            }
+            open.table.maintain(Some(files_max), retention).await?;
         }
-        for open in self.logs.values_mut().chain(self.bases.values_mut()) {
-            let deleted = open.table.vacuum(retention).await?;
-            open.table.checkpoint().await?;
-            tracing::debug!(table = open.table.name(), deleted, "maintained");
+        for open in self.bases.values_mut() {
+            // A bucket is one file from the start.
+            open.table.maintain(None, retention).await?;
         }
         Ok(())
     }
