@@ -31,6 +31,9 @@ const FIXED: [(&str, ColumnType); 15] = [
     ("room", ColumnType::Text),
 ];
 
+/// Columns that every warning repeats: a label on them would not reach what it shows.
+const IN_WARNINGS: [&str; 3] = ["division_code", "county", "address"];
+
 /// A window of more days than this would make every place's state large.
 const WINDOW_DAYS_MAX: u32 = 800;
 
@@ -326,6 +329,13 @@ impl Check<'_> {
             unit: file.unit,
             personal: file.personal,
         };
+        if column.personal && IN_WARNINGS.contains(&column.name.as_str()) {
+            self.problem(
+                &column.name,
+                "cannot be personal, as every warning shows it: take it from a source that is not personal"
+                    .into(),
+            );
+        }
         let counts = matches!(file.merge, MergeFile::Count(_) | MergeFile::Days(_));
         let sources: Vec<Source> =
             file.from.into_iter().filter_map(|source| self.source(&column, source, counts)).collect();
@@ -362,14 +372,35 @@ impl Check<'_> {
                 ),
             );
         }
+        if let (Some(kind), FactField::Payload(index)) = (&kind, field) {
+            self.inherits(column, kind, index);
+        }
         let mut only = Vec::new();
         for (name, value) in file.only {
+            if let Some((kind, index)) = kind.as_ref().and_then(|kind| Some((kind, kind.column(&name)?))) {
+                self.inherits(column, kind, index);
+            }
             match kind.as_ref().and_then(|kind| kind.column(&name)) {
                 Some(index) => only.push((index, value)),
                 None => self.problem(&column.name, format!("where: {} has no column '{name}'", file.kind)),
             }
         }
         Some(Source { kind: kind.map(|kind| kind.name.as_str().into()), field, feeds: file.feeds, only })
+    }
+
+    /// What is made of a personal column, or chosen by one, is personal too.
+    fn inherits(&mut self, column: &Column, kind: &FactKind, index: usize) {
+        let source = &kind.columns[index];
+        if source.personal && !column.personal {
+            self.problem(
+                &column.name,
+                format!(
+                    "reads {}.{}, which is personal, and is not personal itself: add 'personal: true', so that it \
+                     never leaves, or take another source",
+                    kind.name, source.name
+                ),
+            );
+        }
     }
 
     fn field(
