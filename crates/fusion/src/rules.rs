@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  pipelines/rules/*.sql ── front: what it is called, its thresholds ── check: is it about one place only?
-//!                                                                          │
+//!                                                                          │          personal: does it read nothing personal?
 //!  touched places ──► Rules::run ──► Hit (the warning holds here, with these numbers)
 //! ```
 
 mod check;
 mod front;
+mod personal;
 mod planned;
 
 use yibiao_records::PlaceId;

@@ -167,7 +167,7 @@ fn check_output(plan: &LogicalPlan, refuse: &mut impl FnMut(&str, String)) {
 }
 
 /// Where the word stands in the SQL; the first line of SQL where it does not.
-fn line_of(rule: &Rule, word: &str) -> usize {
+pub(super) fn line_of(rule: &Rule, word: &str) -> usize {
     let sql = || rule.text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("--"));
     let found = sql().find(|(_, line)| line.to_lowercase().contains(&word.to_lowercase()));
     found.or_else(|| sql().find(|(_, line)| !line.trim().is_empty())).map_or(1, |(index, _)| index + 1)

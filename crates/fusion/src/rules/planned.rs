@@ -39,7 +39,7 @@ use yibiao_tables::{
     spec::{PLACES, fact_table},
 };
 
-use super::{Hit, Rule, check, front::Parameter, placeholders};
+use super::{Hit, Rule, check, front::Parameter, personal, placeholders};
 use crate::{Error, facts};
 
 /// The places of a batch, as the rules see them.
@@ -275,6 +275,12 @@ impl<'a> Planner<'a> {
             return Err(problems);
         }
         self.check_names(&rule, &logical)?;
+        // Once optimised, a scan names exactly the columns that something is made of.
+        let optimised = state.optimize(&logical).map_err(told)?;
+        let problems = personal::problems(&rule, &optimised, self.tables);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let mut reads = Reads::default();
         let visited: Result<_, DataFusionError> = logical.apply(|node| {
             if let LogicalPlan::TableScan(scan) = node {
@@ -341,14 +347,32 @@ impl<'a> Planner<'a> {
         let output: Vec<&str> = plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
         let places = self.tables.schema(PLACES).map_err(|error| vec![rule.problem(0, error.to_string())])?;
         for name in placeholders(&rule.message) {
-            if !output.contains(&name) && places.column(name).is_none() {
-                problems.push(
+            match places.column(name) {
+                _ if output.contains(&name) => {}
+                Some(index) if places.columns[index].personal => problems.push(rule.problem(
+                    personal::line_of_key(rule, "message"),
+                    format!(
+                        "message: {{{name}}} is a personal column of places, and warnings leave: remove it \
+                         from the message"
+                    ),
+                )),
+                Some(_) => {}
+                None => problems.push(
                     rule.problem(1, format!("message: {{{name}}} is no column of the rule or of places")),
-                );
+                ),
             }
         }
         for name in &rule.update_when {
-            if !output.contains(&name.as_str()) {
+            let is_personal = places.column(name).is_some_and(|index| places.columns[index].personal);
+            if is_personal {
+                problems.push(rule.problem(
+                    personal::line_of_key(rule, "update_when"),
+                    format!(
+                        "update_when: {name} is a personal column of places, and the times of a warning would \
+                         tell of it: remove it from the list"
+                    ),
+                ));
+            } else if !output.contains(&name.as_str()) {
                 problems.push(rule.problem(1, format!("update_when: the rule has no column {name}")));
             }
         }
@@ -358,6 +382,22 @@ impl<'a> Planner<'a> {
                 super::Pick::Newest => true,
                 super::Pick::Heaviest(column) => kind.column(column).is_some(),
             };
+            let by_personal = |kind: &yibiao_records::FactKind| match &evidence.pick {
+                super::Pick::Newest => false,
+                super::Pick::Heaviest(column) => {
+                    kind.column(column).is_some_and(|index| kind.columns[index].personal)
+                }
+            };
+            if kind.is_some_and(|kind| by_personal(kind)) {
+                problems.push(rule.problem(
+                    personal::line_of_key(rule, "evidence"),
+                    format!(
+                        "evidence: facts of {} cannot be chosen by a personal column: choose the newest, or \
+                         another column",
+                        evidence.kind
+                    ),
+                ));
+            }
             if !kind.is_some_and(|kind| has_column(kind)) {
                 problems.push(
                     rule.problem(
