@@ -3,7 +3,7 @@
 //! | known of this source record | it now says                | outcome              | facts                        |
 //! |-----------------------------|----------------------------|----------------------|------------------------------|
 //! | nothing                     | something                  | accepted             | assert                       |
-//! | nothing                     | that it holds no longer    | unchanged            |                              |
+//! | nothing                     | that it holds no longer    | unchanged, remembered|                              |
 //! | it holds                    | the same, at the same place| unchanged            |                              |
 //! | it holds                    | something else, same place | accepted             | assert                       |
 //! | it holds                    | something at another place | accepted             | retract (old), assert (new)  |
@@ -12,7 +12,9 @@
 //! | it holds no longer          | that it holds no longer    | unchanged            |                              |
 //! | a version of later origin   | anything (a replay)        | unchanged            |                              |
 //!
-//! A quarantined record never comes here: what its source said before stays.
+//! A quarantined record never comes here: what its source said before stays. But it may be replayed later, so the
+//! known record is marked [`challenged`](Known::challenged): if its source says the known version again after the
+//! quarantined one, that counts as said then ([`said_again`]), and the replay changes nothing.
 
 use std::sync::Arc;
 
@@ -101,23 +103,31 @@ impl Claim {
     }
 }
 
-/// What is known of one source record: its last accepted version.
+/// What is known of one source record: its last version that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// Of the bytes and of the contract's version.
     pub content: u128,
-    /// Of what it says ([`Claim::hash`]); 0 where it holds no longer.
+    /// The raw offset at which this version came, before any replay. An ordinary repetition leaves it as it is,
+    /// so that a full dump writes nothing.
+    pub origin: i64,
+    /// After `origin` another version was refused, or may have been: a repetition renews `origin`.
+    pub challenged: bool,
+    /// None: it holds no longer, or never did.
+    pub standing: Option<Standing>,
+}
+
+/// What a source record says as long as it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// [`Claim::hash`].
     pub said: u128,
-    /// False: it holds no longer.
-    pub holds: bool,
     pub place: PlaceId,
     pub level: &'static str,
     pub provisional: bool,
     pub division_code: u64,
     /// Short name of the gazetteer that placed it: one found only provisionally is looked up again under a newer.
     pub gazetteer: u32,
-    /// The raw offset at which this version first came, before any replay.
-    pub origin: i64,
     /// The kind of its facts.
     pub kind: Arc<str>,
 }
@@ -128,13 +138,23 @@ pub struct Version<'a> {
     pub content: u128,
     pub gazetteer: u32,
     pub origin: i64,
+    /// It comes from quarantine: later versions may lie there still.
+    pub replayed: bool,
     pub kind: &'a Arc<str>,
+}
+
+impl Version<'_> {
+    /// What is known once this version is taken.
+    fn known(self, standing: Option<Standing>) -> Known {
+        Known { content: self.content, origin: self.origin, challenged: self.replayed, standing }
+    }
 }
 
 /// What becomes of it. Both facts have the record's fact id; a retraction comes first.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// The known version stays; `refreshed` where its bytes differ though they say the same.
+    /// The known version stays; `refreshed` where its bytes differ though they say the same, and where there was
+    /// nothing to end.
     Unchanged {
         refreshed: Option<Known>,
     },
@@ -162,7 +182,21 @@ pub struct Retraction {
 /// Whether a record can be told to be unchanged by its bytes alone, before it is decoded.
 pub fn is_same(known: &Known, version: Version<'_>) -> bool {
     known.content == version.content
-        && !(known.holds && known.provisional && known.gazetteer != version.gazetteer)
+        && !known
+            .standing
+            .as_ref()
+            .is_some_and(|standing| standing.provisional && standing.gazetteer != version.gazetteer)
+}
+
+/// What to remember where a record is said to be the same by its bytes: nothing, unless it was challenged.
+pub fn said_again(known: &Known, version: Version<'_>) -> Option<Known> {
+    (known.challenged && version.origin > known.origin).then(|| version.known(known.standing.clone()))
+}
+
+/// What to remember where a version of this record was refused: nothing, if that is known already.
+pub fn refused(known: &Known, version: Version<'_>) -> Option<Known> {
+    let news = !known.challenged && version.origin > known.origin;
+    news.then(|| Known { challenged: true, ..known.clone() })
 }
 
 /// Whether a replayed record is older than what is known: a later version was accepted since it was quarantined.
@@ -172,61 +206,44 @@ pub fn is_superseded(known: &Known, version: Version<'_>) -> bool {
 
 /// What a record changes.
 pub fn diff(known: Option<&Known>, said: Said, version: Version<'_>) -> Decision {
-    let standing = known.filter(|known| known.holds);
+    let standing = known.and_then(|known| known.standing.as_ref());
     match (said, standing) {
-        (Said::Ended { .. }, None) => {
-            // What it is to end is not there, but the bytes are worth remembering, if the record is known.
-            let refreshed = known.map(|known| Known {
-                content: version.content,
-                origin: version.origin,
-                ..known.clone()
-            });
-            Decision::Unchanged { refreshed }
-        }
-        (Said::Ended { at_ms }, Some(known)) => Decision::Changed {
-            retract: Some(retraction(known, at_ms, "withdrawn")),
+        // What it is to end is not there. That is remembered also of an unknown record: a version of it that was
+        // refused before must not come true by a replay.
+        (Said::Ended { .. }, None) => Decision::Unchanged { refreshed: Some(version.known(None)) },
+        (Said::Ended { at_ms }, Some(standing)) => Decision::Changed {
+            retract: Some(retraction(standing, at_ms, "withdrawn")),
             assert: None,
-            known: Known {
-                content: version.content,
-                said: 0,
-                holds: false,
-                origin: version.origin,
-                ..known.clone()
-            },
+            known: version.known(None),
         },
         (Said::Holds(claim), standing) => {
-            let said = claim.hash();
-            let now = Known {
-                content: version.content,
-                said,
-                holds: true,
+            let now = Standing {
+                said: claim.hash(),
                 place: claim.located.place,
                 level: claim.located.level,
                 provisional: claim.located.provisional,
                 division_code: claim.located.division_code,
                 gazetteer: version.gazetteer,
-                origin: version.origin,
                 kind: version.kind.clone(),
             };
-            let same_kind = standing.is_some_and(|known| known.kind == *version.kind);
-            if same_kind && standing.is_some_and(|known| known.said == said) {
-                return Decision::Unchanged { refreshed: Some(now) };
+            if standing.is_some_and(|standing| standing.kind == now.kind && standing.said == now.said) {
+                return Decision::Unchanged { refreshed: Some(version.known(Some(now))) };
             }
             let retract = standing
-                .filter(|known| known.place != now.place || !same_kind)
-                .map(|known| retraction(known, claim.valid_from_ms, "moved"));
-            Decision::Changed { retract, assert: Some(claim), known: now }
+                .filter(|standing| standing.place != now.place || standing.kind != now.kind)
+                .map(|standing| retraction(standing, claim.valid_from_ms, "moved"));
+            Decision::Changed { retract, assert: Some(claim), known: version.known(Some(now)) }
         }
     }
 }
 
-fn retraction(known: &Known, at_ms: i64, because: &'static str) -> Retraction {
+fn retraction(standing: &Standing, at_ms: i64, because: &'static str) -> Retraction {
     Retraction {
-        kind: known.kind.clone(),
-        place: known.place,
-        level: known.level,
-        provisional: known.provisional,
-        division_code: known.division_code,
+        kind: standing.kind.clone(),
+        place: standing.place,
+        level: standing.level,
+        provisional: standing.provisional,
+        division_code: standing.division_code,
         at_ms,
         because,
     }

@@ -23,7 +23,9 @@ use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition}
 use crate::{
     Error,
     decode::{self, RawRecord, Refusal},
-    diff::{Claim, Decision, Known, Located, Said, Version, diff, is_same, is_superseded},
+    diff::{
+        Claim, Decision, Known, Located, Said, Version, diff, is_same, is_superseded, refused, said_again,
+    },
     emit::{self, Frames, Origin, Outlet},
     gazetteer::Edition,
     resolve::Places,
@@ -138,8 +140,16 @@ impl Shard {
         self.record.counts.received += 1;
         self.record.next = NextOffset::after(record.offset);
         match self.judge(record, state, places)? {
-            Outcome::Unchanged => self.record.counts.unchanged += 1,
-            Outcome::Refused(refusal) => {
+            Outcome::Unchanged(refreshed) => {
+                self.record.counts.unchanged += 1;
+                if let Some((key, known)) = refreshed {
+                    self.learn(key, known);
+                }
+            }
+            Outcome::Refused { refusal, challenged } => {
+                if let Some((key, known)) = challenged {
+                    self.learn(key, known);
+                }
                 let rejection = emit::rejection(&self.header, record, &refusal);
                 outlet.quarantine(&self.quarantine_topic, record, &rejection)?;
                 self.record.counts.quarantine(refusal.reason);
@@ -216,20 +226,25 @@ impl Shard {
         let gazetteer = self.edition.as_ref().map_or(0, |edition| edition.short());
         let content = content_hash(record, &self.contract_version);
         let kind = self.kind.clone();
-        let version = Version { content, gazetteer, origin: record.first_offset(), kind: &kind };
+        let replayed = record.origin.is_some();
+        let version = Version { content, gazetteer, origin: record.first_offset(), replayed, kind: &kind };
         let told = record.key.and_then(|key| std::str::from_utf8(key).ok());
         let mut fact = FactId::derive(&self.id.feed, told.unwrap_or_default(), 0);
         let mut key = RecordKey::new(self.prefix, fact);
-        if let Some(known) = told.and_then(|_| self.known.get(&key))
-            && (record.origin.is_some() && is_superseded(known, version) || is_same(known, version))
-        {
-            return Ok(Outcome::Unchanged);
+        if let Some(known) = told.and_then(|_| self.known.get(&key)) {
+            if replayed && is_superseded(known, version) {
+                return Ok(Outcome::Unchanged(None));
+            }
+            if is_same(known, version) {
+                return Ok(Outcome::Unchanged(said_again(known, version).map(|known| (key, known))));
+            }
         }
 
         let Some(value) = record.value else {
             let Some(source_key) = told else {
                 let detail = "墓碑记录没有主键 (a tombstone without a key)";
-                return Ok(Outcome::Refused(Refusal::new(yibiao_records::Reason::MissingKey, None, detail)));
+                let refusal = Refusal::new(yibiao_records::Reason::MissingKey, None, detail);
+                return Ok(Outcome::Refused { refusal, challenged: None });
             };
             let said = Said::Ended { at_ms: record.timestamp_ms };
             let decision = diff(self.known.get(&key), said, version);
@@ -238,7 +253,7 @@ impl Shard {
         };
         let decoded = match decode::decode(&mut self.decoder, record, value) {
             Ok(decoded) => decoded,
-            Err(refusal) => return Ok(Outcome::Refused(refusal)),
+            Err(refusal) => return Ok(self.refuse(refusal, told.map(|_| key), version)),
         };
         if told != Some(decoded.source_key.as_str()) {
             // The topic was not written by our connectors. The contract's key counts.
@@ -247,10 +262,8 @@ impl Shard {
             if let Entry::Vacant(_) = self.known.entry(key) {
                 state.known(&mut vec![key], &mut self.known)?;
             }
-            if record.origin.is_some()
-                && self.known.get(&key).is_some_and(|known| is_superseded(known, version))
-            {
-                return Ok(Outcome::Unchanged);
+            if replayed && self.known.get(&key).is_some_and(|known| is_superseded(known, version)) {
+                return Ok(Outcome::Unchanged(None));
             }
         }
         let (said, source_key) = if decoded.withdrawn {
@@ -258,13 +271,19 @@ impl Shard {
         } else {
             let located = match self.locate(&decoded, places) {
                 Ok(located) => located,
-                Err(refusal) => return Ok(Outcome::Refused(refusal)),
+                Err(refusal) => return Ok(self.refuse(refusal, Some(key), version)),
             };
             let Decoded { source_key, valid_from_ms, valid_to_ms, payload, .. } = decoded;
             (Said::Holds(Claim { located, valid_from_ms, valid_to_ms, payload }), source_key)
         };
         let decision = diff(self.known.get(&key), said, version);
         Ok(Outcome::Decided { key, source_key, fact, decision: Box::new(decision) })
+    }
+
+    /// What is known of the record stays; a replay may bring the refused version after it was said again.
+    fn refuse(&self, refusal: Refusal, key: Option<RecordKey>, version: Version<'_>) -> Outcome {
+        let challenged = key.and_then(|key| Some((key, refused(self.known.get(&key)?, version)?)));
+        Outcome::Refused { refusal, challenged }
     }
 
     fn locate(&self, decoded: &Decoded, places: &mut Places) -> Result<Located, Refusal> {
@@ -281,9 +300,19 @@ impl Shard {
 }
 
 enum Outcome {
-    Unchanged,
-    Refused(Refusal),
-    Decided { key: RecordKey, source_key: String, fact: FactId, decision: Box<Decision> },
+    /// With what is to be remembered, if anything.
+    Unchanged(Option<(RecordKey, Known)>),
+    Refused {
+        refusal: Refusal,
+        /// The known record of which this is another version, where that is to be remembered.
+        challenged: Option<(RecordKey, Known)>,
+    },
+    Decided {
+        key: RecordKey,
+        source_key: String,
+        fact: FactId,
+        decision: Box<Decision>,
+    },
 }
 
 /// Of the bytes and of what gives them their meaning: the header row and the contract.

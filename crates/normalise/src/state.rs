@@ -20,7 +20,7 @@ use yibiao_state::{Batch, Keyspace, Options, Store};
 use crate::{
     Error,
     accounting::Counts,
-    diff::{Known, LEVELS},
+    diff::{Known, LEVELS, Standing},
 };
 
 const RECORDS: Keyspace = 0;
@@ -191,22 +191,34 @@ impl ShardPrefix {
 const FORM: u8 = 1;
 const HOLDS: u8 = 1;
 const PROVISIONAL: u8 = 2;
-/// Form, flags, level, content, said, place, division, gazetteer, origin; the kind's name follows.
+const CHALLENGED: u8 = 4;
+/// Form, flags, level, content, said, place, division, gazetteer, origin; the kind's name follows. Where the record
+/// does not hold, what stands is left zero.
 const FIXED: usize = 3 + 16 + 16 + 8 + 8 + 4 + 8;
 
 fn encode(known: &Known) -> Vec<u8> {
-    let mut out = Vec::with_capacity(FIXED + known.kind.len());
-    let level =
-        LEVELS.iter().position(|level| *level == known.level).expect("invariant: a level is one of LEVELS");
-    let flags = if known.holds { HOLDS } else { 0 } | if known.provisional { PROVISIONAL } else { 0 };
-    out.extend([FORM, flags, level as u8]);
+    let challenged = if known.challenged { CHALLENGED } else { 0 };
+    let mut out = Vec::with_capacity(FIXED + known.standing.as_ref().map_or(0, |it| it.kind.len()));
+    let Some(standing) = &known.standing else {
+        out.extend([FORM, challenged, 0]);
+        out.extend(known.content.to_le_bytes());
+        out.extend([0; 16 + 8 + 8 + 4]);
+        out.extend(known.origin.to_le_bytes());
+        return out;
+    };
+    let level = LEVELS
+        .iter()
+        .position(|level| *level == standing.level)
+        .expect("invariant: a level is one of LEVELS");
+    let provisional = if standing.provisional { PROVISIONAL } else { 0 };
+    out.extend([FORM, HOLDS | provisional | challenged, level as u8]);
     out.extend(known.content.to_le_bytes());
-    out.extend(known.said.to_le_bytes());
-    out.extend(known.place.get().to_le_bytes());
-    out.extend(known.division_code.to_le_bytes());
-    out.extend(known.gazetteer.to_le_bytes());
+    out.extend(standing.said.to_le_bytes());
+    out.extend(standing.place.get().to_le_bytes());
+    out.extend(standing.division_code.to_le_bytes());
+    out.extend(standing.gazetteer.to_le_bytes());
     out.extend(known.origin.to_le_bytes());
-    out.extend(known.kind.as_bytes());
+    out.extend(standing.kind.as_bytes());
     out
 }
 
@@ -221,18 +233,26 @@ fn decode(bytes: &[u8]) -> Option<Known> {
     if form != FORM {
         return None;
     }
-    Some(Known {
-        content: u128::from_le_bytes(take(rest)?),
-        said: u128::from_le_bytes(take(rest)?),
-        holds: flags & HOLDS != 0,
-        place: PlaceId::new(i64::from_le_bytes(take(rest)?))?,
-        level: LEVELS.get(usize::from(level)).copied()?,
-        provisional: flags & PROVISIONAL != 0,
-        division_code: u64::from_le_bytes(take(rest)?),
-        gazetteer: u32::from_le_bytes(take(rest)?),
-        origin: i64::from_le_bytes(take(rest)?),
-        kind: Arc::from(std::str::from_utf8(rest).ok()?),
-    })
+    let content = u128::from_le_bytes(take(rest)?);
+    let said = u128::from_le_bytes(take(rest)?);
+    let place = i64::from_le_bytes(take(rest)?);
+    let division_code = u64::from_le_bytes(take(rest)?);
+    let gazetteer = u32::from_le_bytes(take(rest)?);
+    let origin = i64::from_le_bytes(take(rest)?);
+    let standing = if flags & HOLDS == 0 {
+        None
+    } else {
+        Some(Standing {
+            said,
+            place: PlaceId::new(place)?,
+            level: LEVELS.get(usize::from(level)).copied()?,
+            provisional: flags & PROVISIONAL != 0,
+            division_code,
+            gazetteer,
+            kind: Arc::from(std::str::from_utf8(rest).ok()?),
+        })
+    };
+    Some(Known { content, origin, challenged: flags & CHALLENGED != 0, standing })
 }
 
 #[cfg(test)]
@@ -278,18 +298,18 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_known_comes_back_as_it_was(
-            (content, said, place, division) in (any::<u128>(), any::<u128>(), 1i64.., any::<u64>()),
-            (level, holds, provisional, gazetteer, origin) in
-                (0..LEVELS.len(), any::<bool>(), any::<bool>(), any::<u32>(), any::<i64>()),
+            (content, said, place, division_code) in (any::<u128>(), any::<u128>(), 1i64.., any::<u64>()),
+            (level, holds, provisional, gazetteer, origin, challenged) in
+                (0..LEVELS.len(), any::<bool>(), any::<bool>(), any::<u32>(), any::<i64>(), any::<bool>()),
             kind in "[a-z_]{1,12}",
         ) {
-            let known = Known {
-                content, said, holds, provisional, gazetteer, origin,
+            let standing = Standing {
+                said, provisional, gazetteer, division_code,
                 place: PlaceId::new(place).unwrap(),
                 level: LEVELS[level],
-                division_code: division,
                 kind: kind.as_str().into(),
             };
+            let known = Known { content, origin, challenged, standing: holds.then_some(standing) };
             let bytes = encode(&known);
             prop_assert_eq!(decode(&bytes), Some(known));
             prop_assert_eq!(decode(&bytes[..FIXED - 1]), None);

@@ -30,7 +30,7 @@ fn claim(place: i64, amount: i64) -> Claim {
 }
 
 fn version(kind: &Arc<str>, content: u128, origin: i64) -> Version<'_> {
-    Version { content, gazetteer: 1, origin, kind }
+    Version { content, gazetteer: 1, origin, replayed: false, kind }
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_contract_that_changes_the_kind_retracts_the_fact_of_the_old_kind() {
     };
     let decision = diff(Some(&known), Said::Holds(claim(1, 5)), version(&gas, 2, 2));
     let Decision::Changed { retract: Some(retract), assert: Some(_), known } = decision else { panic!() };
-    assert_eq!((&*retract.kind, &*known.kind), ("water", "gas"));
+    assert_eq!((&*retract.kind, &*known.standing.unwrap().kind), ("water", "gas"));
 }
 
 #[test]
@@ -85,8 +85,34 @@ fn a_place_found_only_provisionally_is_looked_up_again_under_another_gazetteer()
     };
     assert!(is_same(&known, version(&kind, 1, 2)));
     assert!(!is_same(&known, Version { gazetteer: 2, ..version(&kind, 1, 2) }));
-    let settled = Known { provisional: false, ..known };
+    let mut settled = known;
+    settled.standing.as_mut().unwrap().provisional = false;
     assert!(is_same(&settled, Version { gazetteer: 2, ..version(&kind, 1, 2) }));
+}
+
+#[test]
+fn a_repetition_is_remembered_only_after_another_version_was_refused() {
+    let kind = kind();
+    let Decision::Changed { known, .. } = diff(None, Said::Holds(claim(1, 5)), version(&kind, 1, 5)) else {
+        panic!()
+    };
+    assert_eq!(said_again(&known, version(&kind, 1, 6)), None);
+    assert_eq!(refused(&known, version(&kind, 2, 4)), None, "older than what is known");
+    let challenged = refused(&known, version(&kind, 2, 10)).unwrap();
+    assert_eq!((challenged.origin, &challenged.standing), (5, &known.standing));
+    assert_eq!(refused(&challenged, version(&kind, 2, 11)), None, "known already");
+    let renewed = said_again(&challenged, version(&kind, 1, 20)).unwrap();
+    assert_eq!(renewed, Known { origin: 20, ..known });
+    assert_eq!(said_again(&renewed, version(&kind, 1, 30)), None);
+    assert!(is_superseded(&renewed, version(&kind, 2, 10)));
+}
+
+#[test]
+fn what_ended_before_it_ever_held_is_remembered() {
+    let kind = kind();
+    let decision = diff(None, Said::Ended { at_ms: 3 }, version(&kind, 1, 20));
+    let Decision::Unchanged { refreshed: Some(known) } = decision else { panic!("{decision:?}") };
+    assert_eq!(known, Known { content: 1, origin: 20, challenged: false, standing: None });
 }
 
 #[test]

@@ -98,6 +98,73 @@ fn a_replayed_older_version_does_not_undo_a_later_one() {
     assert_eq!((last.place, last.raw.offset), (place("YS1-1-1-101"), 4));
 }
 
+/// Two places in 云杉花园, of which there are two in the city until 秦淮区's is withdrawn.
+const NAMESAKE: &str = "云杉花园1幢1单元101室";
+
+/// The cause of `address_ambiguous` is repaired.
+fn one_namesake_remains(bench: &mut Bench) {
+    let rows: Vec<_> = city().into_iter().filter(|row| row.county != "秦淮区").collect();
+    publish(&bench.gazetteer_dir(), &rows);
+    bench.take_edition();
+}
+
+#[test]
+fn a_replay_does_not_undo_what_was_said_again_after_it() {
+    for batch_size in [1, 3] {
+        let mut bench = Bench::new(ELECTRICITY);
+        let good = bench.json(&reading("E1", A, DAY, "3.5"));
+        let refused = bench.json(&reading("E1", NAMESAKE, DAY, "4.5"));
+        for batch in [good.clone(), refused.clone(), good.clone()].chunks(batch_size) {
+            bench.send(batch);
+        }
+        assert_eq!(bench.outcomes(), [3, 1, 1, 1]);
+        bench.restart();
+        one_namesake_remains(&mut bench);
+        bench.send(&[Raw { origin: Some(1), ..refused }]);
+        assert_eq!(bench.outcomes(), [4, 1, 1, 2]);
+        assert_eq!(bench.sent.statements(&bench.kinds), [(Statement::Assert, place("QH-1-1-101"))]);
+    }
+}
+
+#[test]
+fn a_replay_that_nothing_was_said_after_is_accepted() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let good = bench.json(&reading("E1", A, DAY, "3.5"));
+    let refused = bench.json(&reading("E1", NAMESAKE, DAY, "4.5"));
+    bench.send(&[good.clone(), good, refused.clone()]);
+    one_namesake_remains(&mut bench);
+    bench.send(&[Raw { origin: Some(2), ..refused }]);
+    assert_eq!(bench.outcomes(), [4, 2, 1, 1]);
+    assert_eq!(bench.sent.in_order(&bench.kinds).pop().unwrap().place, place("YS1-1-1-101"));
+}
+
+#[test]
+fn a_replayed_version_that_is_said_again_outlives_the_others_in_quarantine() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let first = bench.json(&reading("E1", NAMESAKE, DAY, "1"));
+    let second = bench.json(&reading("E1", NAMESAKE, DAY, "2"));
+    bench.send(&[first.clone(), second.clone()]);
+    one_namesake_remains(&mut bench);
+    // Only the first is replayed; its source says it again; then the second is replayed too.
+    bench.send(&[Raw { origin: Some(0), ..first.clone() }, first, Raw { origin: Some(1), ..second }]);
+    assert_eq!(bench.outcomes(), [5, 1, 2, 2]);
+}
+
+#[test]
+fn a_record_that_was_only_ever_refused_stays_withdrawn() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let refused = bench.json(&reading("E1", NAMESAKE, DAY, "1"));
+    let gone = Raw::tombstone(&refused);
+    bench.send(&[refused.clone(), gone.clone()]);
+    bench.restart();
+    one_namesake_remains(&mut bench);
+    bench.send(&[Raw { origin: Some(0), ..refused.clone() }]);
+    assert_eq!(bench.outcomes(), [3, 0, 1, 2]);
+    assert!(bench.sent.frames.is_empty());
+    bench.send(&[refused, gone]);
+    assert_eq!(bench.outcomes(), [5, 2, 1, 2], "it may still come for the first time");
+}
+
 #[test]
 fn a_room_that_only_a_newer_gazetteer_knows_moves_from_its_provisional_place() {
     let mut bench = Bench::new(ELECTRICITY);
