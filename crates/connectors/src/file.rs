@@ -1,8 +1,10 @@
 //! Files: CSV, JSON lines and workbooks, in a folder of ordered files or alone.
 //!
 //! [`folder`] which files there are and in which order; [`mark`] how far each was read, and whether it is still the
-//! same file; [`split`] bytes to records; [`text`] one CSV or JSON-lines file; [`xlsx`] one workbook.
+//! same file; [`finished`] those that were read to their end; [`split`] bytes to records; [`text`] one CSV or
+//! JSON-lines file; [`xlsx`] one workbook.
 
+pub mod finished;
 pub mod folder;
 pub mod mark;
 pub mod split;
@@ -16,6 +18,9 @@ use yibiao_contracts::{Contract, Form};
 use crate::{Error, FileSource, Mode, State, intake::Intake};
 use folder::{Entry, Suffixes};
 use mark::{FileCursor, Todo};
+
+/// All files of a folder are listed at each look, and named in the cursor; with more, that becomes a burden.
+const MANY: usize = 10_000;
 
 /// Reads what is there, and in [`Mode::Follow`] looks for more at the source's pace.
 pub async fn pull(
@@ -34,18 +39,29 @@ pub async fn pull(
         }
     };
     let mut cursor: FileCursor = intake.resume().await?.unwrap_or_default();
+    let mut were_many = false;
     loop {
         let entries = list(source.path.clone(), suffixes).await?;
         intake.source_answers();
+        let are_many = entries.len() > MANY;
+        if are_many && !were_many {
+            tracing::warn!(feed = %intake.feed, files = entries.len(), "the folder holds very many files, move old ones that were read to another folder");
+        }
+        were_many = are_many;
+        cursor.forget_absent(&entries);
+        let total = entries.iter().map(|entry| entry.size).sum();
+        let mut read: u64 = entries.iter().map(|entry| cursor.read_of(entry)).sum();
+        intake.progress().read_so_far(read, total);
         for (index, entry) in entries.iter().enumerate() {
             let is_last = index + 1 == entries.len();
-            show(intake, &cursor, &entries);
+            let before = cursor.read_of(entry);
             read_entry(intake, contract, source, mode, &mut cursor, entry, is_last).await?;
+            read = read.saturating_sub(before) + cursor.read_of(entry);
+            intake.progress().read_so_far(read, total);
             if intake.is_stopping() {
                 break;
             }
         }
-        show(intake, &cursor, &entries);
         if cursor.unsaved {
             intake.save(&cursor).await?;
             cursor.unsaved = false;
@@ -73,7 +89,7 @@ async fn read_entry(
         Todo::Continue(mark) => mark,
         Todo::Anew { replaced } => {
             if replaced {
-                tracing::warn!(feed = %intake.feed, file = entry.name, "a file that was read has been replaced, reading it again");
+                tracing::warn!(feed = %intake.feed, file = entry.name, "a file that was read has changed, reading it again from its beginning");
             }
             mark::Mark::default()
         }
@@ -95,10 +111,4 @@ async fn list(path: PathBuf, suffixes: Suffixes) -> Result<Vec<Entry>, Error> {
     tokio::task::spawn_blocking(move || folder::list(&path, suffixes))
         .await
         .map_err(|_| Error::Panicked { doing: "listing files".into() })?
-}
-
-fn show(intake: &Intake, cursor: &FileCursor, entries: &[Entry]) {
-    let total = entries.iter().map(|entry| entry.size).sum();
-    let read = entries.iter().map(|entry| cursor.read_of(entry)).sum();
-    intake.progress().read_so_far(read, total);
 }

@@ -1,7 +1,13 @@
 //! How far each file was read, and whether it is still the same file.
+//!
+//! | the file | what is kept of it |
+//! |---|---|
+//! | is being read, or is among the [`WHOLE`] that changed last | its whole mark: it can go on where it ended |
+//! | was read to its end, long ago | name, size and time: read again from its beginning if one of them changes |
+//! | has left the folder | nothing: a file of this name is new |
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -10,11 +16,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::folder::{Entry, Order, order};
+use super::{
+    finished::{Finished, Stamp},
+    folder::Entry,
+};
 use crate::Error;
 
-/// Files that are remembered with their marks. An older one counts as read, whatever becomes of it.
-const REMEMBERED: usize = 64;
+/// Finished files that keep their whole marks. Files still being read are kept beside them, whatever their number.
+const WHOLE: usize = 256;
 /// How much of a file's beginning, and of what lies before the mark, tells it from another.
 const PRINT_BYTES: u64 = 4096;
 
@@ -40,12 +49,18 @@ pub struct Prints {
     tail: u64,
 }
 
-/// The marks of a source's files.
+impl Mark {
+    fn is_finished(&self) -> bool {
+        self.torn_sent || self.offset >= self.size
+    }
+}
+
+/// The marks of a source's files: of every file that is still there.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FileCursor {
     marks: BTreeMap<String, Mark>,
-    /// The last of the files that are no longer remembered one by one.
-    forgotten: Option<String>,
+    #[serde(default)]
+    finished: Finished,
     #[serde(skip)]
     pub unsaved: bool,
 }
@@ -61,16 +76,13 @@ pub enum Todo {
 impl FileCursor {
     pub async fn todo(&self, entry: &Entry) -> Result<Todo, Error> {
         let Some(mark) = self.marks.get(&entry.name) else {
-            let forgotten = self.forgotten.as_deref().map(order);
-            return Ok(match forgotten {
-                Some(last) if order(&entry.name) <= last => Todo::Nothing,
-                _ => Todo::Anew { replaced: false },
+            return Ok(match self.finished.0.get(&entry.name) {
+                Some(stamp) if *stamp == Stamp::of(entry) => Todo::Nothing,
+                Some(_) => Todo::Anew { replaced: true },
+                None => Todo::Anew { replaced: false },
             });
         };
-        if entry.size == mark.size
-            && entry.modified_ms == mark.modified_ms
-            && (mark.torn_sent || mark.offset >= mark.size)
-        {
+        if entry.size == mark.size && entry.modified_ms == mark.modified_ms && mark.is_finished() {
             return Ok(Todo::Nothing);
         }
         if entry.size < mark.offset {
@@ -99,37 +111,50 @@ impl FileCursor {
         if self.marks.insert(entry.name.clone(), mark) != Some(mark) {
             self.unsaved = true;
         }
-        while self.marks.len() > REMEMBERED {
-            let oldest = self.marks.keys().map(|name| order(name)).min();
-            let Some((_, oldest)): Option<Order> = oldest else { break };
-            self.marks.remove(&oldest);
-            self.forgotten = self.forgotten.take().max_by_order(oldest);
+        self.finished.0.remove(&entry.name);
+        if self.marks.len() > WHOLE {
+            self.shorten();
         }
+    }
+
+    /// Keeps only the stamps of finished files that changed before others.
+    fn shorten(&mut self) {
+        let finished = self.marks.iter().filter(|(_, mark)| mark.is_finished());
+        let mut finished: Vec<_> = finished.map(|(name, mark)| (mark.modified_ms, name.clone())).collect();
+        if finished.len() <= WHOLE {
+            return;
+        }
+        // Half of them at once: each file of a large folder then costs little.
+        finished.sort();
+        for (_, name) in finished.drain(..finished.len() - WHOLE / 2) {
+            if let Some(mark) = self.marks.remove(&name) {
+                let stamp = Stamp { size: mark.size, modified_ms: mark.modified_ms };
+                self.finished.0.insert(name, stamp);
+            }
+        }
+    }
+
+    /// Forgets the files that are no longer there. A folder without any file is more likely one that is not mounted,
+    /// and makes nothing forgotten.
+    pub fn forget_absent(&mut self, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let there: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let before = self.marks.len() + self.finished.0.len();
+        self.marks.retain(|name, _| there.contains(name.as_str()));
+        self.finished.0.retain(|name, _| there.contains(name.as_str()));
+        self.unsaved |= self.marks.len() + self.finished.0.len() < before;
     }
 
     /// How much of a file counts as read, in bytes.
     pub fn read_of(&self, entry: &Entry) -> u64 {
-        match self.marks.get(&entry.name) {
-            Some(mark) if mark.torn_sent => mark.size.min(entry.size),
-            Some(mark) => mark.offset.min(entry.size),
-            None if self.forgotten.as_deref().map(order).is_some_and(|last| order(&entry.name) <= last) => {
-                entry.size
-            }
-            None => 0,
+        match (self.marks.get(&entry.name), self.finished.0.get(&entry.name)) {
+            (Some(mark), _) if mark.torn_sent => mark.size.min(entry.size),
+            (Some(mark), _) => mark.offset.min(entry.size),
+            (None, Some(stamp)) => stamp.size.min(entry.size),
+            (None, None) => 0,
         }
-    }
-}
-
-trait MaxByOrder {
-    fn max_by_order(self, other: String) -> Option<String>;
-}
-
-impl MaxByOrder for Option<String> {
-    fn max_by_order(self, other: String) -> Option<String> {
-        Some(match self {
-            Some(name) if order(&name) >= order(&other) => name,
-            _ => other,
-        })
     }
 }
 
@@ -194,18 +219,62 @@ mod tests {
         assert_eq!(cursor.todo(&entry(&path)).await.unwrap(), Todo::Anew { replaced: true });
     }
 
-    #[test]
-    fn only_so_many_files_are_remembered_and_older_ones_count_as_read() {
+    fn named(name: &str) -> Entry {
+        Entry { name: name.into(), path: "x".into(), size: 5, modified_ms: 1 }
+    }
+
+    fn kept(cursor: &FileCursor) -> FileCursor {
+        serde_json::from_str(&serde_json::to_string(cursor).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_new_file_is_read_however_many_files_are_there_and_whatever_its_name_is() {
         let mut cursor = FileCursor::default();
-        let named =
-            |n: usize| Entry { name: format!("i-{n:04}.csv"), path: "x".into(), size: 5, modified_ms: 1 };
-        for n in 0..100 {
-            cursor.note_whole(&named(n), 1);
+        for n in 0..1000 {
+            cursor.note_whole(&named(&format!("320110-2025-12-{n:04}.csv")), 1);
         }
-        assert_eq!((cursor.marks.len(), cursor.forgotten.as_deref()), (REMEMBERED, Some("i-0035.csv")));
-        assert_eq!(
-            (cursor.read_of(&named(3)), cursor.read_of(&named(99)), cursor.read_of(&named(100))),
-            (5, 5, 0)
-        );
+        let cursor = kept(&cursor);
+        assert!(cursor.marks.len() <= WHOLE);
+        for n in 0..1000 {
+            let entry = named(&format!("320110-2025-12-{n:04}.csv"));
+            assert_eq!(cursor.todo(&entry).await.unwrap(), Todo::Nothing, "{n}");
+            assert_eq!(cursor.read_of(&entry), 5);
+        }
+        for name in ["320106-2025-11-03.csv", "01-01.csv", "水表.csv", "320110-2025-12-0000 (2).csv"] {
+            assert_eq!(cursor.todo(&named(name)).await.unwrap(), Todo::Anew { replaced: false }, "{name}");
+            assert_eq!(cursor.read_of(&named(name)), 0);
+        }
+        let rewritten = Entry { modified_ms: 2, ..named("320110-2025-12-0000.csv") };
+        assert_eq!(cursor.todo(&rewritten).await.unwrap(), Todo::Anew { replaced: true });
+    }
+
+    #[tokio::test]
+    async fn a_file_still_being_read_keeps_its_mark_whatever_is_read_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "h\n1\n2 is no").unwrap();
+        let mut cursor = FileCursor::default();
+        cursor.note(&entry(&path), 4, 1, false).await.unwrap();
+        for n in 0..1000 {
+            cursor.note_whole(&Entry { modified_ms: i64::MAX, ..named(&format!("b-{n}.csv")) }, 1);
+        }
+        let todo = kept(&cursor).todo(&entry(&path)).await.unwrap();
+        assert!(matches!(todo, Todo::Continue(mark) if (mark.offset, mark.row) == (4, 1)), "{todo:?}");
+    }
+
+    #[tokio::test]
+    async fn only_files_that_left_the_folder_are_forgotten_and_an_empty_folder_forgets_none() {
+        let mut cursor = FileCursor::default();
+        let entries: Vec<Entry> = (0..600).map(|n| named(&format!("{n}.csv"))).collect();
+        entries.iter().for_each(|entry| cursor.note_whole(entry, 1));
+        cursor.unsaved = false;
+        cursor.forget_absent(&entries);
+        cursor.forget_absent(&[]);
+        assert!(!cursor.unsaved);
+        cursor.forget_absent(&entries[300..]);
+        assert!(cursor.unsaved);
+        assert_eq!(cursor.marks.len() + cursor.finished.0.len(), 300);
+        assert_eq!(cursor.todo(&entries[0]).await.unwrap(), Todo::Anew { replaced: false });
+        assert_eq!(cursor.todo(&entries[300]).await.unwrap(), Todo::Nothing);
     }
 }

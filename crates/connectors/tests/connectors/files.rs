@@ -209,3 +209,22 @@ async fn a_connector_whose_broker_is_away_shows_it_and_stops_when_asked_and_goes
     let keys: BTreeSet<&[u8]> = raw.iter().map(|message| message.key().unwrap()).collect();
     assert_eq!(keys.len(), 3000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_another_county_are_read_beside_hundreds_of_others_and_none_twice() {
+    let bench = Bench::start("utilities/water-readings").await;
+    for n in 0..300 {
+        let name = format!("320110-2025-11-{n:03}.csv");
+        bench.write(&name, gbk(&format!("{HEADER}\n{}\n", reading(n))));
+    }
+    assert_eq!(bench.once(&bench.files()).await.unwrap().records, 300);
+    assert_eq!(bench.once(&bench.files()).await.unwrap().records, 0);
+    for (n, name) in [(900, "320106-2025-11-03.csv"), (901, "01-01.csv"), (902, "水表.csv")] {
+        bench.write(name, gbk(&format!("{HEADER}\n{}\n", reading(n))));
+    }
+    assert_eq!(bench.once(&bench.files()).await.unwrap().records, 3);
+    std::fs::remove_file(bench.source().join("01-01.csv")).unwrap();
+    assert_eq!(bench.once(&bench.files()).await.unwrap().records, 0);
+    bench.write("01-01.csv", gbk(&format!("{HEADER}\n{}\n", reading(903))));
+    assert_eq!(bench.once(&bench.files()).await.unwrap().records, 1);
+}
