@@ -116,8 +116,10 @@ pub struct PostgresSource {
     /// Rows a query.
     #[serde(default = "PostgresSource::page")]
     pub page: u32,
-    /// How far before the last update time each look starts, so that transactions that commit late are seen. Must be
-    /// longer than the source's longest transaction.
+    /// For how long rows are looked for again after their update time, so that those that appear late are seen. Must
+    /// be longer than the time from a row's update time until it can be read: the longest transaction, where the
+    /// source's programs write the time also the error of their clocks, and on a replica its delay. Times without a
+    /// zone are of the contract's zone: if that is wrong, so is the overlap.
     #[serde(with = "duration", default = "PostgresSource::overlap")]
     pub overlap: Duration,
     /// How long one query may take.

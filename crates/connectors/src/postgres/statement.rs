@@ -6,19 +6,20 @@ use yibiao_contracts::Contract;
 
 use crate::{Error, PostgresSource};
 
-/// Statements whose rows are (JSON, update time, key, whether the time has come, update time in ms).
+/// Statements whose rows are (JSON, update time, key, whether the time has come, whether the next cycle asks for it
+/// again, update time in ms where it is finite). `$1` is the cycle's floor.
 #[derive(Debug)]
 pub struct Statements {
-    /// The first page of the first cycle.
+    /// From the table's beginning.
     pub all: String,
-    /// A cycle's first page: `$1` is where the last cycle ended.
+    /// With the rows of update time `$2`.
     pub from: String,
-    /// Each further page: `$1` and `$2` are the last row's update time and key.
+    /// After the row with update time `$2` and key `$3`.
     pub after: String,
-    /// The present in the column's type. None where updates are counted, not timed.
-    pub now: Option<String>,
-    /// The earlier of two update times.
-    pub least: String,
+    /// The present less the overlap, in the column's type.
+    pub floor: String,
+    /// `true` where the update time `$1` is earlier than `$2`.
+    pub is_before: String,
     /// How many rows have no update time or key.
     pub unreadable: String,
 }
@@ -61,16 +62,19 @@ impl Statements {
             .collect();
         let (updated, key) = (format!("t.{}", quoted(&cursor.updated)), format!("t.{}", quoted(&cursor.key)));
         let (updated_type, key_type) = (&columns[&cursor.updated], &columns[&cursor.key]);
-        let is_time = updated_type.starts_with("timestamp") || updated_type == "date";
-        let (is_past, milliseconds, overlap) = if is_time {
-            (
-                format!("{updated} <= now()::{updated_type}"),
-                format!("(extract(epoch from {updated}::timestamptz) * 1000)::bigint"),
-                format!(" - interval '{} seconds'", source.overlap.as_secs()),
-            )
-        } else {
-            ("true".to_owned(), "null::bigint".to_owned(), String::new())
-        };
+        // A number tells nothing about which rows may still be uncommitted.
+        if !updated_type.starts_with("timestamp") && updated_type != "date" {
+            return Err(Error::Refused {
+                what: source.table.clone(),
+                detail: format!("its column {} is of type {updated_type}, not a time", cursor.updated),
+                mend: "name a column of type timestamp or date as ingest.cursor.updated in the contract",
+            });
+        }
+        let is_past = format!("{updated} <= now()::{updated_type}");
+        let milliseconds = format!(
+            "case when isfinite({updated}) then (extract(epoch from {updated}::timestamptz) * 1000)::bigint end"
+        );
+        let overlap = format!("interval '{} milliseconds'", source.overlap.as_millis());
         let table: Vec<String> = source.table.split('.').map(quoted).collect();
         let table = table.join(".");
         // The department may have granted these columns only.
@@ -83,7 +87,7 @@ impl Statements {
         let select = |condition: String| {
             format!(
                 "select case when octet_length(j.text) > {record_bytes_max} then left(j.text, {cut}) else j.text end, \
-                 {updated}::text, {key}::text, {is_past}, {milliseconds} from (\
+                 {updated}::text, {key}::text, {is_past}, {updated} >= $1::text::{updated_type}, {milliseconds} from (\
                  select {} from {table} t where {updated} is not null and {key} is not null{condition} {order} limit {}\
                  ) t, lateral (select row_to_json(r)::text as text from (select {}) r) j {order}",
                 inner.join(", "),
@@ -93,12 +97,12 @@ impl Statements {
         };
         Ok(Self {
             all: select(String::new()),
-            from: select(format!(" and {updated} >= $1::text::{updated_type}{overlap}")),
+            from: select(format!(" and {updated} >= $2::text::{updated_type}")),
             after: select(format!(
-                " and ({updated}, {key}) > ($1::text::{updated_type}, $2::text::{key_type})"
+                " and ({updated}, {key}) > ($2::text::{updated_type}, $3::text::{key_type})"
             )),
-            now: is_time.then(|| format!("select now()::{updated_type}::text")),
-            least: format!("select least($1::text::{updated_type}, $2::text::{updated_type})::text"),
+            floor: format!("select (now() - {overlap})::{updated_type}::text"),
+            is_before: format!("select ($1::text::{updated_type} < $2::text::{updated_type})::text"),
             unreadable: format!("select count(*) from {table} t where {updated} is null or {key} is null"),
         })
     }

@@ -114,6 +114,10 @@ async fn a_first_load_that_was_killed_goes_on_and_what_an_operator_must_mend_is_
         .await
         .unwrap();
     assert!(refused(&source(&server, PASSWORD)).await.contains("rooms"));
+    client.batch_execute("drop table housing_registrations").await.unwrap();
+    client.batch_execute(&TABLE.replace("updated_at timestamptz", "updated_at bigint")).await.unwrap();
+    let message = refused(&source(&server, PASSWORD)).await;
+    assert!(message.contains("updated_at is of type bigint, not a time"), "{message}");
 
     client.batch_execute("drop table housing_registrations").await.unwrap();
     client.batch_execute(TABLE).await.unwrap();
@@ -128,4 +132,35 @@ async fn a_first_load_that_was_killed_goes_on_and_what_an_operator_must_mend_is_
     running.kill().await;
     bench.once(&source(&server, PASSWORD)).await.unwrap();
     assert_eq!(counts(&bench).await.len(), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_older_than_the_overlap_are_not_asked_for_again_even_where_nothing_is_newer() {
+    let Some(server) = Server::start() else { return };
+    let bench = Bench::start("police/housing-registrations").await;
+    let source = source(&server, PASSWORD);
+    let client = server.client().await;
+    client.batch_execute(TABLE).await.unwrap();
+    // One bulk update: all rows have the same time, and no later row is there.
+    insert(&client, 0..3000, 10).await;
+    assert_eq!(bench.once(&source).await.unwrap().records, 3000);
+    // Each start knows nothing of what was sent before, so what is asked for is sent.
+    assert_eq!(bench.once(&source).await.unwrap().records, 0);
+    insert(&client, 4000..4010, 2).await;
+    assert_eq!(bench.once(&source).await.unwrap().records, 10);
+    // Rows younger than the overlap come again, and one that was committed before them in time is seen.
+    insert(&client, 5000..5001, 3).await;
+    assert_eq!(bench.once(&source).await.unwrap().records, 11);
+    assert_eq!(counts(&bench).await.len(), 3011);
+
+    // The same with days instead of times.
+    client
+        .batch_execute(
+            "alter table housing_registrations alter updated_at type date using updated_at::date - 3",
+        )
+        .await
+        .unwrap();
+    let bench = Bench::start("police/housing-registrations").await;
+    assert_eq!(bench.once(&source).await.unwrap().records, 3011);
+    assert_eq!(bench.once(&source).await.unwrap().records, 0);
 }
