@@ -109,7 +109,8 @@ impl FileSource {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSource {
-    /// `postgresql://user:password@host:port/database`
+    /// `postgresql://user:password@host:port/database`. Without a password here it comes from the environment
+    /// variable PGPASSWORD.
     pub url: String,
     /// With or without a schema.
     pub table: String,

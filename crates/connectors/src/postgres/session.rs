@@ -7,6 +7,9 @@ use tokio_postgres::{Client, Config, NoTls, RowStream, error::SqlState, types::T
 
 use crate::{Error, PostgresSource, config::without_secrets};
 
+/// Where a URL without a password gets it from, as with PostgreSQL's own tools.
+const PASSWORD_VARIABLE: &str = "PGPASSWORD";
+
 /// A connection that only reads. Ends when dropped.
 pub struct Session {
     client: Client,
@@ -24,6 +27,11 @@ impl Session {
             detail: "the url cannot be read".into(),
             mend: "write it as postgresql://user:password@host:port/database",
         })?;
+        if config.get_password().is_none()
+            && let Some(password) = std::env::var_os(PASSWORD_VARIABLE)
+        {
+            config.password(password.as_encoded_bytes());
+        }
         config.application_name("yibiao").connect_timeout(source.timeout);
         let (client, connection) =
             config.connect(NoTls).await.map_err(|error| judge(&name, "connecting", error))?;
@@ -99,11 +107,16 @@ impl Drop for Session {
 fn judge(name: &str, doing: &str, error: tokio_postgres::Error) -> Error {
     let Some(database) = error.as_db_error() else {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        return Error::away(name, format!("{doing}: {error}{cause}"));
+        let detail = format!("{doing}: {error}{cause}");
+        // What the driver finds wrong with the configuration itself; it has no other name for it.
+        if cause.ends_with("password missing") {
+            return Error::Refused { what: name.to_owned(), detail, mend: "set PGPASSWORD" };
+        }
+        return Error::away(name, detail);
     };
     let mend = match database.code() {
         &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "correct user and password in the url"
+            "correct user and password in the url, or PGPASSWORD where the url has no password"
         }
         &SqlState::INVALID_CATALOG_NAME => "correct the database in the url",
         &SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME => {

@@ -68,6 +68,10 @@ impl Server {
         format!("postgresql://reader:{password}@127.0.0.1:{}/postgres", self.port)
     }
 
+    pub fn url_without_password(&self) -> String {
+        format!("postgresql://reader@127.0.0.1:{}/postgres", self.port)
+    }
+
     pub async fn client(&self) -> Client {
         let (client, connection) = tokio_postgres::connect(&self.url(PASSWORD), NoTls).await.unwrap();
         tokio::spawn(connection);

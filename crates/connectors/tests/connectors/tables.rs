@@ -164,3 +164,43 @@ async fn rows_older_than_the_overlap_are_not_asked_for_again_even_where_nothing_
     assert_eq!(bench.once(&source).await.unwrap().records, 3011);
     assert_eq!(bench.once(&source).await.unwrap().records, 0);
 }
+
+/// Runs itself in a process of its own, because the environment belongs to all tests of a process.
+#[test]
+fn a_url_without_a_password_gets_it_from_the_environment_and_a_missing_one_is_the_operators() {
+    const MARKER: &str = "YIBIAO_TEST_OWN_PROCESS";
+    const NAME: &str =
+        "tables::a_url_without_a_password_gets_it_from_the_environment_and_a_missing_one_is_the_operators";
+    if std::env::var_os(MARKER).is_some() {
+        tokio::runtime::Runtime::new().unwrap().block_on(without_password());
+        return;
+    }
+    for password in [Some(PASSWORD), None] {
+        let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+        own.args(["--exact", NAME, "--nocapture"]).env(MARKER, "1").env_remove("PGPASSWORD");
+        if let Some(password) = password {
+            own.env("PGPASSWORD", password);
+        }
+        let output = own.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    }
+}
+
+async fn without_password() {
+    let Some(server) = Server::start() else { return };
+    let bench = Bench::start("police/housing-registrations").await;
+    let client = server.client().await;
+    client.batch_execute(TABLE).await.unwrap();
+    insert(&client, 0..5, 10).await;
+    let url = server.url_without_password();
+    let source = PostgresSource { pace: quick(), ..PostgresSource::new(url, "housing_registrations") };
+    let outcome = bench.once(&SourceConfig::Postgres(source)).await;
+    if std::env::var_os("PGPASSWORD").is_some() {
+        assert_eq!(outcome.unwrap().records, 5);
+    } else {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.fault().party, Party::Operator, "{error}");
+        assert!(error.to_string().contains("PGPASSWORD"), "{error}");
+    }
+}
