@@ -106,7 +106,7 @@ impl Claim {
 /// What is known of one source record: its last version that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Of the bytes and of the contract's version.
+    /// Of the bytes and of the contract that reads them.
     pub content: u128,
     /// The raw offset at which this version came, before any replay. An ordinary repetition leaves it as it is,
     /// so that a full dump writes nothing.

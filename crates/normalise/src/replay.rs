@@ -1,8 +1,8 @@
 //! Quarantined records once more, after their cause was repaired.
 //!
 //! A record goes back to its raw partition as it came, with its provenance and with the raw offset at which it first
-//! came (header `origin`): if a later version of the same source record was accepted meanwhile, the older one changes
-//! nothing. It counts as received again.
+//! came (header `origin`): if its source said something later that was not refused, be it a new version, the known one
+//! once more, or that the record is withdrawn, the older one changes nothing. It counts as received again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

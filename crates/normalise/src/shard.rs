@@ -17,7 +17,7 @@ use std::{
 };
 
 use xxhash_rust::xxh3::Xxh3;
-use yibiao_contracts::{Contract, Decoded, Decoder};
+use yibiao_contracts::{Contract, Decoded, Decoder, Form};
 use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition};
 
 use crate::{
@@ -50,6 +50,7 @@ pub struct Shard {
     kind: Arc<str>,
     kinds: Arc<FactKinds>,
     contract_version: String,
+    contract_hash: u128,
     decoder: Decoder,
     frames: Frames,
     header: FrameHeader,
@@ -97,6 +98,7 @@ impl Shard {
             kind: contract.fact.kind.as_str().into(),
             kinds: kinds.clone(),
             contract_version: contract.version.clone(),
+            contract_hash: contract_hash(contract),
             decoder: contract.decoder(kinds)?,
             frames: Frames::new(limits.std_partitions, limits.facts_max),
             header,
@@ -224,7 +226,7 @@ impl Shard {
         places: &mut Places,
     ) -> Result<Outcome, Error> {
         let gazetteer = self.edition.as_ref().map_or(0, |edition| edition.short());
-        let content = content_hash(record, &self.contract_version);
+        let content = content_hash(record, self.contract_hash);
         let kind = self.kind.clone();
         let replayed = record.origin.is_some();
         let version = Version { content, gazetteer, origin: record.first_offset(), replayed, kind: &kind };
@@ -316,14 +318,32 @@ enum Outcome {
 }
 
 /// Of the bytes and of what gives them their meaning: the header row and the contract.
-fn content_hash(record: &RawRecord<'_>, contract_version: &str) -> u128 {
+fn content_hash(record: &RawRecord<'_>, contract_hash: u128) -> u128 {
     let mut hash = Xxh3::new();
     let provenance = record.provenance.map(decode::ProvenanceView::scan).unwrap_or_default();
-    hash.update(contract_version.as_bytes());
-    hash.update(&[0x1f, u8::from(record.value.is_some())]);
+    hash.update(&contract_hash.to_le_bytes());
+    hash.update(&[u8::from(record.value.is_some())]);
     let columns = provenance.columns.unwrap_or_default();
     hash.update(&(columns.len() as u64).to_le_bytes());
     hash.update(columns);
     hash.update(record.value.unwrap_or_default());
+    hash.digest128()
+}
+
+/// Of everything in a contract by which its records are read: a contract that was edited without a new version reads
+/// them anew. Where its files lie does not count. It may differ between releases of this program, which costs one
+/// decoding of what comes again.
+pub fn contract_hash(contract: &Contract) -> u128 {
+    let mut ingest = contract.ingest.clone();
+    if let Form::Protobuf(schema) = &mut ingest.form {
+        schema.file.clear();
+    }
+    let Contract { version, place, fact, privacy, fields, .. } = contract;
+    let mut hash = Xxh3::new();
+    hash.update(format!("{:?}", (version, ingest, place, fact, privacy, fields)).as_bytes());
+    if let Some(message) = &contract.message {
+        hash.update(message.full_name().as_bytes());
+        hash.update(&message.parent_pool().encode_to_vec());
+    }
     hash.digest128()
 }

@@ -1,5 +1,6 @@
 //! What changes when records come again, move, end, or come late.
 
+use yibiao_normalise::shard::contract_hash;
 use yibiao_records::{Reason, Statement};
 
 use crate::support::{Bench, ELECTRICITY, Raw, city, place, publish, reading};
@@ -96,6 +97,41 @@ fn a_replayed_older_version_does_not_undo_a_later_one() {
     assert_eq!(bench.outcomes(), [5, 2, 2, 1]);
     let last = bench.sent.in_order(&bench.kinds).pop().unwrap();
     assert_eq!((last.place, last.raw.offset), (place("YS1-1-1-101"), 4));
+}
+
+#[test]
+fn a_contract_edited_without_a_new_version_reads_records_anew() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let raw = bench.json(&reading("E1", A, DAY, "3.5"));
+    bench.send(std::slice::from_ref(&raw));
+    let mut contract = yibiao_contracts::Contract::clone(&bench.contract);
+    let kwh = contract.field("kwh").unwrap();
+    contract.fields[kwh].maximum = Some(3_000);
+    bench.take_contract(contract.clone());
+    bench.send(std::slice::from_ref(&raw));
+    assert_eq!(bench.reasons(), [Reason::OutOfRange]);
+
+    contract.fields[kwh].maximum = Some(4_000);
+    bench.take_contract(contract);
+    bench.send(&[raw.clone(), raw]);
+    assert_eq!(bench.outcomes(), [4, 1, 1, 2]);
+}
+
+#[test]
+fn where_a_contract_lies_does_not_count_but_what_it_says_does() {
+    for feed in [ELECTRICITY, "grid/hazard-reports"] {
+        let first = crate::support::contract(feed, &crate::support::kinds());
+        let again = crate::support::contract(feed, &crate::support::kinds());
+        let mut moved = yibiao_contracts::Contract::clone(&again);
+        moved.file = "elsewhere.odcs.yaml".into();
+        if let yibiao_contracts::Form::Protobuf(schema) = &mut moved.ingest.form {
+            schema.file = "elsewhere.proto".into();
+        }
+        assert_eq!(contract_hash(&first), contract_hash(&again));
+        assert_eq!(contract_hash(&first), contract_hash(&moved));
+        moved.ingest.nulls.push("未知".into());
+        assert_ne!(contract_hash(&first), contract_hash(&moved));
+    }
 }
 
 /// Two places in 云杉花园, of which there are two in the city until 秦淮区's is withdrawn.

@@ -201,6 +201,12 @@ impl Bench {
         self.next = self.shard.record.next.get();
     }
 
+    /// As a restart with another contract.
+    pub fn take_contract(&mut self, contract: Contract) {
+        self.contract = contract.into();
+        self.restart();
+    }
+
     /// The reasons of what was refused, after checking that the accounts balance.
     pub fn reasons(&self) -> Vec<Reason> {
         let counts = &self.shard.record.counts;
