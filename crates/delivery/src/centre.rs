@@ -186,7 +186,8 @@ impl Centre {
         let shipment = &mut self.shipments[index];
         let with_topic = shipment.is_warnings() && self.grant.form.warnings_topic;
         if let (true, Some(client)) = (with_topic, client) {
-            if self.topic.as_ref().is_some_and(Topic::is_broken) {
+            let fingerprint = shipment.fingerprint(lake, &self.grant.area, &self.personal).await?;
+            if self.topic.as_ref().is_some_and(|topic| topic.is_broken() || !topic.is_for(fingerprint)) {
                 self.topic = None;
             }
             if self.topic.is_none() {
@@ -197,7 +198,8 @@ impl Centre {
                         committed.insert(partition, offset);
                     }
                 }
-                self.topic = Some(Topic::open(client, topics, &self.grant.id, &committed).await?);
+                self.topic =
+                    Some(Topic::open(client, topics, &self.grant.id, &committed, fingerprint).await?);
             }
         }
         let context = Context { lake, grant: &self.grant, personal: &self.personal, audit, now };

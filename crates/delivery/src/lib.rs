@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A centre's cursor is the source's version, kept as a position in the centre's own tables: data and cursor
-//! are one commit, so nothing is delivered twice or left out. Centres do not wait for each other.
+//! are one commit, so nothing is delivered twice or left out. Beside it stands a fingerprint of the source's table
+//! and of the grant: where one of them is another, all is delivered anew. Centres do not wait for each other.
 //!
 //! In reading order: [`grant`] what a centre may have; [`privacy`] what stays here; [`audit`] the log of what
 //! left; [`ship`] one table to one centre; [`warnings`] the topic; [`centre`] all of one centre; [`delivery`].

@@ -10,6 +10,7 @@ use arrow::{
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use futures::StreamExt;
+use sm3::{Digest, Sm3};
 use tokio::sync::Mutex;
 use yibiao_records::{Column, TableSchema};
 use yibiao_tables::{
@@ -27,6 +28,8 @@ use crate::{
 
 /// The position of the source's version in the centre's tables.
 const SOURCE: &str = "source";
+/// The position that says what the centre's table was made of and for: a hash, see [`Shipment::fingerprint`].
+const FINGERPRINT: &str = "fingerprint";
 /// Buckets of a base table that are rewritten together.
 const BUCKETS_AT_ONCE: usize = 16;
 
@@ -98,6 +101,24 @@ impl Shipment {
         Ok(self.target.as_mut().expect("it was just opened"))
     }
 
+    /// A hash of what positions are bound to: the source's table, the centre's area and columns, and what counts
+    /// as personal. Where it differs from the one in the centre's table, everything is delivered anew. None if
+    /// nothing was written to the source yet.
+    pub async fn fingerprint(
+        &self,
+        lake: &Lake,
+        area: &str,
+        personal: &BTreeSet<String>,
+    ) -> Result<Option<u64>, Error> {
+        let Some(id) = lake.table_id(&self.source.name).await? else { return Ok(None) };
+        let columns: Vec<_> = self.columns.iter().map(|column| (&column.name, column.column_type)).collect();
+        let text = format!("{id:?} {area:?} {columns:?} {personal:?}");
+        let hash = Sm3::digest(text.as_bytes());
+        // A position is a BIGINT of Delta's, not negative.
+        let first = hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+        Ok(Some(first >> 1))
+    }
+
     /// Delivers what is new since the last time; None when nothing is.
     pub async fn ship(
         &mut self,
@@ -130,15 +151,27 @@ impl Shipment {
         context: &Context<'_>,
         topic: Option<&mut Topic>,
     ) -> Result<Option<Shipped>, Error> {
-        let from = self.target().await?.position(SOURCE).await?;
+        let print = self.fingerprint(context.lake, &context.grant.area, context.personal).await?;
+        let Some(fingerprint) = print else { return Ok(None) };
+        let target = self.target().await?;
+        let mut from = target.position(SOURCE).await?;
+        let anew = target.position(FINGERPRINT).await? != Some(fingerprint);
+        if anew && from.take().is_some() {
+            tracing::info!(
+                centre = context.grant.id,
+                table = self.source.name,
+                "the grant or the lake is another than before: everything is delivered anew"
+            );
+        }
+        let anew = anew.then_some(fingerprint);
         let Some(since) = context.lake.since(&self.source.name, from).await? else { return Ok(None) };
         if since.what == Selection::Nothing || from.is_some_and(|from| since.version <= from) {
             return Ok(None);
         }
         let shipped = Shipped { from, to: since.version, ..Shipped::default() };
         match self.source.role {
-            Role::Changes => self.ship_changes(context, topic, since, shipped).await.map(Some),
-            Role::Base => self.ship_base(context, since, shipped).await.map(Some),
+            Role::Changes => self.ship_changes(context, topic, since, anew, shipped).await.map(Some),
+            Role::Base => self.ship_base(context, since, anew, shipped).await.map(Some),
         }
     }
 
@@ -147,12 +180,16 @@ impl Shipment {
         context: &Context<'_>,
         mut topic: Option<&mut Topic>,
         since: Since,
+        anew: Option<u64>,
         mut shipped: Shipped,
     ) -> Result<Shipped, Error> {
         let (source, columns) = (self.source.name.clone(), self.columns.clone());
         let mut delivered = BTreeMap::new();
         for shard in 0..context.lake.layout().shards {
-            let position = self.target().await?.position(&shard_position(i64::from(shard))).await?;
+            let position = match anew {
+                Some(_) => None,
+                None => self.target().await?.position(&shard_position(i64::from(shard))).await?,
+            };
             delivered.insert(i64::from(shard), position.unwrap_or(0) as i64);
         }
         let mut reached = delivered.clone();
@@ -192,8 +229,11 @@ impl Shipment {
         }
         positions.extend(reached.iter().map(|(shard, last)| (shard_position(*shard), *last as u64)));
         let target = self.target().await?;
-        let positions = forward(target, positions).await?;
-        target.commit(Commit { add, replace_buckets: BTreeSet::new(), positions }).await?;
+        match anew {
+            Some(fingerprint) => positions.push((FINGERPRINT.to_owned(), fingerprint)),
+            None => positions = forward(target, positions).await?,
+        }
+        target.commit(Commit { add, replace_all: anew.is_some(), positions, ..Commit::default() }).await?;
         if let Some(topic) = topic {
             topic.committed();
         }
@@ -209,6 +249,7 @@ impl Shipment {
         &mut self,
         context: &Context<'_>,
         since: Since,
+        anew: Option<u64>,
         mut shipped: Shipped,
     ) -> Result<Shipped, Error> {
         let (source, columns) = (self.source.name.clone(), self.columns.clone());
@@ -217,7 +258,8 @@ impl Shipment {
             Selection::Buckets(buckets) => buckets,
             _ => (0..i64::from(layout.shards) * i64::from(layout.buckets_per_shard)).collect(),
         };
-        let mut commit = Commit { replace_buckets: buckets.clone(), ..Commit::default() };
+        let replace_all = anew.is_some();
+        let mut commit = Commit { replace_buckets: buckets.clone(), replace_all, ..Commit::default() };
         let mut writer = self.target().await?.writer()?;
         let buckets: Vec<_> = buckets.into_iter().collect();
         for some in buckets.chunks(BUCKETS_AT_ONCE) {
@@ -236,6 +278,7 @@ impl Shipment {
         shipped.filtered = shipped.read - shipped.delivered;
         self.enter(context, &shipped).await?;
         commit.positions = vec![(SOURCE.to_owned(), since.version)];
+        commit.positions.extend(anew.map(|fingerprint| (FINGERPRINT.to_owned(), fingerprint)));
         self.target().await?.commit(commit).await?;
         Ok(shipped)
     }

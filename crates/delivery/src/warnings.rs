@@ -27,6 +27,9 @@ const RUN: usize = 1_000;
 /// The header that names a record: `<shard>:<sequence>`.
 pub const CHANGE: &str = "change";
 
+/// The header that says for which grant and lake it was sent: numbers of changes of another lake are others.
+pub const FINGERPRINT: &str = "fingerprint";
+
 /// One change of a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -82,6 +85,8 @@ pub struct Topic {
     client: Client,
     producer: Producer,
     partitions: u32,
+    /// See [`crate::ship::Shipment::fingerprint`].
+    fingerprint: Option<u64>,
     /// Sent, and perhaps acknowledged, since the last commit.
     sent: HashSet<(i64, i64)>,
 }
@@ -93,6 +98,7 @@ impl Topic {
         topics: &Layout,
         centre: &str,
         committed: &BTreeMap<u32, u64>,
+        fingerprint: Option<u64>,
     ) -> Result<Self, Error> {
         let spec = topics.warnings(centre);
         let mut topic = Self {
@@ -101,6 +107,7 @@ impl Topic {
             client: client.clone(),
             producer: client.producer()?,
             partitions: spec.partitions,
+            fingerprint,
             sent: HashSet::new(),
         };
         topic.within(client.ensure(&[spec])).await?;
@@ -137,7 +144,11 @@ impl Topic {
         let mut reader = self.client.reader(&format!("deliver.{}", self.centre), start)?;
         while !ends.is_empty() {
             let batch = reader.next_batch(RUN, Duration::from_millis(200)).await?;
+            let ours = self.fingerprint_text();
             for message in &batch.messages {
+                if message.header(FINGERPRINT) != Some(ours.as_bytes()) {
+                    continue;
+                }
                 sent.extend(message.header(CHANGE).and_then(parse_change));
             }
             for (tp, next) in batch.next_offsets() {
@@ -158,6 +169,7 @@ impl Topic {
     pub async fn send(&mut self, mut warnings: Vec<Warning>) -> Result<u64, Error> {
         warnings.sort_by_key(|warning| (warning.shard, warning.sequence));
         let mut count = 0;
+        let fingerprint = self.fingerprint_text();
         for run in warnings.chunks(RUN) {
             self.within(self.producer.ready()).await?;
             for warning in run {
@@ -170,7 +182,7 @@ impl Topic {
                     partition: None,
                     key: Some(warning.id.as_bytes()),
                     value: Some(warning.json.as_bytes()),
-                    headers: &[(CHANGE, change.as_bytes())],
+                    headers: &[(CHANGE, change.as_bytes()), (FINGERPRINT, fingerprint.as_bytes())],
                     timestamp_ms: None,
                 })?;
                 // Noted now: after a time-out it is still on its way, and must not be sent a second time.
@@ -201,6 +213,15 @@ impl Topic {
     /// A topic whose producer refused a record must be opened again.
     pub fn is_broken(&self) -> bool {
         self.producer.is_poisoned()
+    }
+
+    /// Whether it was opened for this grant and lake.
+    pub fn is_for(&self, fingerprint: Option<u64>) -> bool {
+        self.fingerprint == fingerprint
+    }
+
+    fn fingerprint_text(&self) -> String {
+        format!("{:016x}", self.fingerprint.unwrap_or_default())
     }
 
     async fn within<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Error> {

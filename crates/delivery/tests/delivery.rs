@@ -124,7 +124,7 @@ impl Scene {
         let mut writer = table.writer().unwrap();
         writer.write(&batch(&base.schema, &rows).unwrap()).await.unwrap();
         let add = writer.finish().await.unwrap();
-        table.commit(Commit { add, replace_buckets: buckets, positions: Vec::new() }).await.unwrap();
+        table.commit(Commit { add, replace_buckets: buckets, ..Commit::default() }).await.unwrap();
     }
 
     fn row(&self, place: i64) -> Vec<Value> {
@@ -322,6 +322,80 @@ fn parquet_files(dir: &Path) -> usize {
         false => usize::from(path.extension().is_some_and(|extension| extension == "parquet")),
     };
     entries.map(count).sum()
+}
+
+#[tokio::test]
+async fn another_area_or_other_columns_are_delivered_anew_wholly() {
+    let mut scene = Scene::new();
+    scene.put(&[(1, NANJING, 2), (2, SUZHOU, 3)]).await;
+    for (area, base, changes) in [
+        ("3201", vec![(1, 2)], vec![1]),
+        ("32", vec![(1, 2), (2, 3)], vec![1, 2]),
+        ("3205", vec![(2, 3)], vec![2]),
+        // As it once was, which says nothing of what is there now.
+        ("3201", vec![(1, 2)], vec![1]),
+    ] {
+        scene.write_grant("nanjing", &grant("nanjing", area, ""));
+        // Twice, as the second process finds the fingerprint of the first.
+        for _ in 0..2 {
+            let reports = scene.delivery(None).unwrap().deliver_once().await;
+            total(&reports, "nanjing");
+            assert_eq!(scene.base("nanjing").await, base.iter().copied().collect(), "{area}");
+            assert_eq!(scene.changes("nanjing", "places_changes").await, changes, "{area}");
+        }
+    }
+    let narrow = grant("nanjing", "3201", "")
+        .replace("name: places\n", "name: places\n    columns: [place_id, division_code]\n");
+    scene.write_grant("nanjing", &narrow);
+    assert_eq!(total(&scene.delivery(None).unwrap().deliver_once().await, "nanjing"), (4, 2, 2, 0));
+    let lake = Lake::open(scene.path("out/nanjing").to_str().unwrap(), layout()).unwrap();
+    let session = lake.session([]).unwrap();
+    for table in ["places", "places_changes"] {
+        let sql = format!("select count(*), count(rooms) from {table}");
+        let batches = session.sql(&sql).await.unwrap().collect().await.unwrap();
+        let cell = |index: usize| batches[0].column(index).as_primitive::<Int64Type>().value(0);
+        assert_eq!((cell(0), cell(1)), (1, 0), "{table}");
+    }
+    // Nothing has changed: nothing is read.
+    assert_eq!(total(&scene.delivery(None).unwrap().deliver_once().await, "nanjing"), (0, 0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_that_was_built_anew_is_delivered_anew_and_so_are_its_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(BrokerConfig::new(folder.path())).await.unwrap();
+    let client = Client::new(&ClientConfig::at(broker.bootstrap())).unwrap();
+    let mut scene = Scene::new();
+    scene.write_grant("nanjing", &grant("nanjing", "3201", "  warnings_topic: true\n"));
+    for rooms in 1..5 {
+        scene.put(&[(1, NANJING, rooms), (3, NANJING, rooms)]).await;
+    }
+    scene.warn(&[("w1", 3, NANJING), ("w2", 5, NANJING)]).await;
+    let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!(reports[0].total().sent, 2);
+
+    // Its versions and sequences are lower than those that the centre has, and mean something else.
+    std::fs::remove_dir_all(scene.path("lake")).unwrap();
+    scene.lake = Lake::open(scene.path("lake").to_str().unwrap(), layout()).unwrap();
+    scene.sequence = 0;
+    scene.places.clear();
+    scene.put(&[(3, NANJING, 9)]).await;
+    scene.warn(&[("w3", 3, NANJING)]).await;
+    let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!((total(&reports, "nanjing"), reports[0].total().sent), ((3, 3, 0, 0), 1));
+    assert_eq!(scene.base("nanjing").await, BTreeMap::from([(3, 9)]));
+    assert_eq!(scene.changes("nanjing", "places_changes").await, [1]);
+    assert_eq!(scene.changes("nanjing", "warnings_changes").await, [2]);
+    let topic = "centre.nanjing.warnings";
+    assert_eq!(messages(&client, topic).await.len(), 3);
+
+    // And it goes on from there.
+    scene.put(&[(5, NANJING, 1)]).await;
+    scene.warn(&[("w4", 5, NANJING)]).await;
+    let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!((total(&reports, "nanjing").1, reports[0].total().sent), (3, 1));
+    assert_eq!(scene.base("nanjing").await, BTreeMap::from([(3, 9), (5, 1)]));
+    broker.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -107,6 +107,17 @@ impl Lake {
         Table::open(&ensure(&url)?, &declared).await
     }
 
+    /// What tells this table from another in its place: made anew with the table. None if nothing was written yet.
+    pub async fn table_id(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(delta) = self.latest(name).await? else { return Ok(None) };
+        let state = delta.snapshot().map_err(|source| Error::Delta {
+            doing: "reading the id of",
+            table: name.to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok(Some(state.metadata().id().to_owned()))
+    }
+
     /// The table as it is now, for reading; None if nothing was written yet.
     pub async fn latest(&self, name: &str) -> Result<Option<DeltaTable>, Error> {
         self.declared(name)?;

@@ -62,7 +62,9 @@ pub struct Commit {
     pub add: Vec<Add>,
     /// All files of these buckets leave; their new rows are among `add`.
     pub replace_buckets: BTreeSet<i64>,
-    /// By application id; each greater than the one before.
+    /// All files of the table leave: it begins anew with `add`.
+    pub replace_all: bool,
+    /// By application id; each greater than the one before, unless the table begins anew.
     pub positions: Vec<(String, u64)>,
 }
 
@@ -196,13 +198,14 @@ impl Table {
     /// Commits files and positions, all or nothing, and gives the table's new version.
     pub async fn commit(&mut self, commit: Commit) -> Result<u64, Error> {
         let mut actions: Vec<Action> = Vec::new();
-        let replacing = !commit.replace_buckets.is_empty();
+        let replacing = commit.replace_all || !commit.replace_buckets.is_empty();
         if replacing {
             let state = self.delta.snapshot().map_err(fail("reading the files of", &self.name))?;
             for file in state.log_data() {
                 let values = file.partition_values_map();
                 let bucket = values.get(BUCKET).and_then(|value| value.as_deref()).map(str::parse::<i64>);
-                if matches!(bucket, Some(Ok(bucket)) if commit.replace_buckets.contains(&bucket)) {
+                let replaced = matches!(bucket, Some(Ok(bucket)) if commit.replace_buckets.contains(&bucket));
+                if commit.replace_all || replaced {
                     actions.push(Action::Remove(file.remove_action(true)));
                 }
             }
@@ -212,13 +215,17 @@ impl Table {
         let mut transactions = Vec::new();
         for (application, position) in &commit.positions {
             let before = self.position(application).await?;
-            assert!(before < Some(*position), "a position of {} never goes back", self.name);
+            assert!(
+                commit.replace_all || before < Some(*position),
+                "a position of {} never goes back",
+                self.name
+            );
             let version = i64::try_from(*position).expect("a position is a BIGINT");
             transactions.push(Transaction::new_with_last_update(application, version, Some(now)));
         }
         let operation = DeltaOperation::Write {
             mode: if replacing { SaveMode::Overwrite } else { SaveMode::Append },
-            partition_by: replacing.then(|| vec![BUCKET.to_owned()]),
+            partition_by: (!commit.replace_buckets.is_empty()).then(|| vec![BUCKET.to_owned()]),
             predicate: None,
         };
         let properties = CommitProperties::default()

@@ -201,7 +201,7 @@ impl Writers {
                     positions.push((application, *last));
                 }
             }
-            open.table.commit(Commit { add, replace_buckets: BTreeSet::new(), positions }).await?;
+            open.table.commit(Commit { add, positions, ..Commit::default() }).await?;
             metrics::counter!("yibiao_projected_rows_total", "stage" => "project", "table" => open.table.name().to_owned())
                 .increment(writer.rows());
             commits += 1;
