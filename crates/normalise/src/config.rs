@@ -43,8 +43,8 @@ impl Default for Config {
             cache_addresses_max: 100_000,
             gazetteer_check: Duration::from_secs(1),
             gazetteers_kept: 3,
-            state_cache_mib: 64,
-            state_write_buffer_mib: 64,
+            state_cache_mib: 32,
+            state_write_buffer_mib: 32,
             state_synchronised: false,
         }
     }

@@ -32,6 +32,11 @@ use crate::{
 /// The fact kinds of which the gazetteer is made: their feeds need no gazetteer, and all others wait for it.
 const GAZETTEER_KINDS: [&str; 2] = ["place", "place_name"];
 
+/// Of each shard. A shard has eight keyspaces with a memtable each, so these bound a process's memory more than
+/// anything else: four shards with the store's defaults needed 3 GB.
+const SHARD_CACHE_BYTES: u64 = 32 << 20;
+const SHARD_WRITE_BUFFER_BYTES: u64 = 16 << 20;
+
 /// Stages that run in this process.
 pub struct Pipeline {
     pub config: Config,
@@ -156,7 +161,11 @@ impl Pipeline {
     }
 
     async fn start_fusion(&mut self) -> Result<()> {
-        let options = yibiao_state::Options::default();
+        let options = yibiao_state::Options {
+            cache_bytes: SHARD_CACHE_BYTES,
+            write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
+            ..Default::default()
+        };
         for number in 0..self.config.topics.std_partitions {
             let dir = self.layout.fusion.join(format!("shard-{number}"));
             self.shards.push(Shard::open(&dir, number, &self.installation.tables, &options)?);

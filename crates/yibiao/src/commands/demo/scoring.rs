@@ -1,6 +1,6 @@
 //! What came out, against the city's truth. Only here is the truth read, and only after everything has ended.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use yibiao_records::{PlaceId, Value};
@@ -42,8 +42,8 @@ pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
             warned.push(place.and_then(|place| codes.get(&place)).cloned().unwrap_or_default());
         }
     }
-    // Facts go to the score by feed, source key and the code of the place that they were matched to.
-    let mut resolved = Vec::new();
+    // A meter's readings share its address, so one answer an account is enough: its last one.
+    let mut resolved: HashMap<(Arc<str>, String), &str> = HashMap::new();
     for shard in shards {
         for stored in shard.view().all_facts() {
             let stored = stored?;
@@ -51,11 +51,14 @@ pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
                 continue;
             }
             let code = codes.get(&stored.fact.place).map_or("", String::as_str);
-            resolved.push((stored.feed, stored.fact.source_key, code));
+            let account = stored.fact.source_key.split('\u{1f}').next().unwrap_or_default().to_owned();
+            resolved.insert((stored.feed, account), code);
         }
     }
-    let matches =
-        score::matches(&truth, resolved.iter().map(|(feed, key, code)| (feed, key.as_str(), *code)));
+    let matches = score::matches(
+        &truth,
+        resolved.iter().map(|((feed, account), code)| (feed, account.as_str(), *code)),
+    );
     let warnings = score::warnings(&truth, warned.iter().map(String::as_str), plan.end);
     Ok(Scores { matches, warnings })
 }
