@@ -1,8 +1,13 @@
 //! CPU time of this process, by what its threads are for.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-/// Seconds of CPU time since the process started, by stage.
+/// Seconds of CPU time, by stage.
 #[derive(Debug, Clone, Default)]
 pub struct Cpu(pub BTreeMap<&'static str, f64>);
 
@@ -19,32 +24,69 @@ fn stage_of(thread: &str) -> &'static str {
 }
 
 impl Cpu {
-    /// Reads /proc (Linux). Threads that have ended are in the process's total only, and count as other.
-    pub fn now() -> Self {
-        let ticks_a_second = 100.0;
-        let mut stages = BTreeMap::new();
-        let mut threads = 0.0;
-        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            let Some((name, ticks)) = parse(&stat) else { continue };
-            *stages.entry(stage_of(&name)).or_insert(0.0) += ticks / ticks_a_second;
-            threads += ticks / ticks_a_second;
-        }
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let total = parse(&stat).map_or(0.0, |(_, ticks)| ticks / ticks_a_second);
-        *stages.entry("other").or_insert(0.0) += (total - threads).max(0.0);
-        Self(stages)
-    }
-
-    pub fn since(&self, before: &Cpu) -> Cpu {
-        let spent =
-            |stage: &&'static str, seconds: &f64| seconds - before.0.get(stage).copied().unwrap_or(0.0);
-        Cpu(self.0.iter().map(|(stage, seconds)| (*stage, spent(stage, seconds).max(0.0))).collect())
-    }
-
     pub fn total(&self) -> f64 {
         self.0.values().sum()
     }
+}
+
+/// Watches this process's threads until it is asked, because a thread that has ended is in the process's total only.
+pub struct Watch {
+    stop: mpsc::Sender<()>,
+    watcher: JoinHandle<BTreeMap<String, (&'static str, f64)>>,
+    before: BTreeMap<String, (&'static str, f64)>,
+    total_before: f64,
+}
+
+/// Threads live for seconds; what they spend after the last look counts as other.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Of /proc; fixed on Linux.
+const TICKS_A_SECOND: f64 = 100.0;
+
+impl Watch {
+    pub fn start() -> Self {
+        let before = threads();
+        let (stop, stopped) = mpsc::channel();
+        let watcher = std::thread::spawn(move || {
+            let mut seen = threads();
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                seen.extend(threads());
+            }
+            seen.extend(threads());
+            seen
+        });
+        Self { stop, watcher, before, total_before: total() }
+    }
+
+    /// What each stage has spent since the start.
+    pub fn stop(self) -> Cpu {
+        drop(self.stop);
+        let seen = self.watcher.join().expect("the watcher does not panic");
+        let mut stages = BTreeMap::new();
+        for (thread, (stage, seconds)) in seen {
+            let before = self.before.get(&thread).map_or(0.0, |(_, seconds)| *seconds);
+            *stages.entry(stage).or_insert(0.0) += (seconds - before).max(0.0);
+        }
+        let known: f64 = stages.values().sum();
+        *stages.entry("other").or_insert(0.0) += (total() - self.total_before - known).max(0.0);
+        Cpu(stages)
+    }
+}
+
+/// Every thread of this process: what it is for, and its CPU seconds. Empty where there is no /proc.
+fn threads() -> BTreeMap<String, (&'static str, f64)> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            let (name, ticks) = parse(&stat)?;
+            Some((task.file_name().to_string_lossy().into_owned(), (stage_of(&name), ticks / TICKS_A_SECOND)))
+        })
+        .collect()
+}
+
+fn total() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    parse(&stat).map_or(0.0, |(_, ticks)| ticks / TICKS_A_SECOND)
 }
 
 /// The thread's name and its user and system ticks.
@@ -64,6 +106,6 @@ mod tests {
     fn a_stat_line_gives_name_and_ticks() {
         let line = "7 (a (b) c) R 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0";
         assert_eq!(parse(line).unwrap(), ("a (b) c".to_owned(), 200.0));
-        assert!(Cpu::now().total() >= 0.0);
+        assert!(Watch::start().stop().total() >= 0.0);
     }
 }

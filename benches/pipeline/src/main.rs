@@ -16,7 +16,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cpu::Cpu;
+use cpu::Watch;
 use yibiao::{
     config::{Config, Serve, Stage},
     pipeline::Pipeline,
@@ -92,9 +92,9 @@ async fn run(args: Args) -> Result<()> {
 
     eprintln!("raw bytes to fused rows");
     let mut pipeline = Pipeline::open(config.clone(), &[Stage::Normalise, Stage::Fusion], Mode::Once).await?;
-    let (began, cpu) = (Instant::now(), Cpu::now());
+    let (began, watch) = (Instant::now(), Watch::start());
     pipeline.run_to_end().await?;
-    let (seconds, cpu) = (began.elapsed().as_secs_f64(), Cpu::now().since(&cpu));
+    let (seconds, cpu) = (began.elapsed().as_secs_f64(), watch.stop());
     let accounting = pipeline.accounting.clone().context("normalise runs here")?;
     let records = accounting.total().received as f64;
     drop(pipeline);
