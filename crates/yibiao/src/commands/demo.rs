@@ -110,9 +110,8 @@ impl Demo {
             topics: yibiao_topics::Layout::default(),
             sources: Default::default(),
             normalise: Default::default(),
-            // Smaller batches than a server's: the demo shares a laptop with its city, its broker and its sources.
-            fusion: yibiao_fusion::Config { batch_facts_max: 8_192, ..Default::default() },
-            project: yibiao_tables::lake::Config { changes_max: 25_000, ..Default::default() },
+            fusion: Default::default(),
+            project: Default::default(),
             serve: Serve::default(),
         })
     }

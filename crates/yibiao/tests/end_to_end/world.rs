@@ -217,8 +217,7 @@ impl World {
             return;
         };
         let script = "import sys, deltalake, polars as pl\n\
-             table = deltalake.DeltaTable(sys.argv[1])\n\
-             rows = pl.from_arrow(table.to_pyarrow_table() if hasattr(table, 'to_pyarrow_table') else table.to_arrow())\n\
+             rows = pl.read_delta(deltalake.DeltaTable(sys.argv[1]))\n\
              print(rows.height, rows['place_id'].n_unique(), rows['registered_count'].sum())";
         let table = self.path("data/lake/places");
         let output = Command::new(python).args(["-c", script]).arg(&table).output().unwrap();
