@@ -23,7 +23,7 @@ use yibiao_records::{
 use yibiao_tables::{
     Tables,
     shard::{MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
-    spec::{PLACES, fact_table},
+    spec::{PLACES, WARNINGS, fact_table},
 };
 
 use crate::{
@@ -74,12 +74,29 @@ type FactKey = (PlaceId, Arc<str>, FactId);
 /// A place of the batch: as it was, and as it becomes.
 #[derive(Default)]
 struct Touch {
-    before: PlaceState,
+    row_before: Vec<Value>,
+    /// Its row is empty until the place is merged.
     state: PlaceState,
     stale: Stale,
     /// Of which facts were changed.
     kinds: BTreeSet<Arc<str>>,
     row_changed: bool,
+    /// Something that is stored of the place is another now.
+    state_changed: bool,
+}
+
+impl Touch {
+    fn new(mut state: PlaceState) -> Self {
+        Self { row_before: std::mem::take(&mut state.row), state, ..Self::default() }
+    }
+}
+
+/// What goes into the change log, in this order.
+enum Said {
+    /// The place's row as the batch leaves it, or its last one where it has none any more.
+    Place(Operation, PlaceId),
+    Fact(Operation, Arc<StoredFact>),
+    Warning(Operation, PlaceId, Vec<Value>),
 }
 
 /// Applies batches to one shard.
@@ -93,6 +110,10 @@ pub struct Applier {
     holding: Holding,
     recorded_at_ms: i64,
     kinds: HashMap<String, Arc<str>>,
+    /// The names of the tables; of fact tables by kind.
+    places_table: Arc<str>,
+    warnings_table: Arc<str>,
+    fact_tables: HashMap<Arc<str>, Arc<str>>,
 }
 
 const STD_PARTITIONS: &str = "std_partitions";
@@ -125,6 +146,13 @@ impl Applier {
                 .kinds()
                 .iter()
                 .map(|kind| (kind.name.clone(), Arc::from(kind.name.as_str())))
+                .collect(),
+            places_table: PLACES.into(),
+            warnings_table: WARNINGS.into(),
+            fact_tables: tables
+                .kinds()
+                .iter()
+                .map(|kind| (Arc::from(kind.name.as_str()), fact_table(&kind.name).into()))
                 .collect(),
             tables,
             writer,
@@ -227,38 +255,37 @@ impl Applier {
         let key = (fact.place, shared.kind.clone(), fact.id);
         let old = match batch.facts.get(&key) {
             Some(known) => known.clone(),
-            None => self.writer.fact(fact.place, &shared.kind, &fact.id)?,
+            None => self.writer.fact(fact.place, &shared.kind, &fact.id)?.map(Arc::new),
         };
-        let new = (fact.statement == Statement::Assert).then(|| shared.stored(fact.clone()));
-        if new.is_none() && old.is_none() {
+        let is_asserted = fact.statement == Statement::Assert;
+        if !is_asserted && old.is_none() {
             batch.applied.facts_unknown += 1;
             return Ok(());
         }
         batch.applied.facts += 1;
-        let operation = match (&old, &new) {
+        let operation = match (&old, is_asserted) {
             (None, _) => Operation::Insert,
-            (Some(_), Some(_)) => Operation::Update,
-            (Some(_), None) => Operation::Delete,
+            (Some(_), true) => Operation::Update,
+            (Some(_), false) => Operation::Delete,
         };
-        self.holding.facts += i64::from(new.is_some()) - i64::from(old.is_some());
+        self.holding.facts += i64::from(is_asserted) - i64::from(old.is_some());
         let place = fact.place;
-        let said = match (&new, &old) {
-            (None, Some(old)) => shared.stored(Fact { payload: old.fact.payload.clone(), ..fact }),
+        let said = Arc::new(match &old {
+            Some(old) if !is_asserted => shared.stored(Fact { payload: old.fact.payload.clone(), ..fact }),
             _ => shared.stored(fact),
-        };
-        let table = fact_table(&shared.kind);
-        let width = self.tables.schema(&table)?.columns.len();
-        batch.changes.push((table, operation, place, crate::facts::row(&said, width)));
+        });
+        let new = is_asserted.then(|| said.clone());
+        batch.said.push(Said::Fact(operation, said));
         if self.merger.merges(&shared.kind) {
             let touch = match batch.places.entry(place) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    let before = self.writer.place(place)?.unwrap_or_default();
-                    entry.insert(Touch { state: before.clone(), before, ..Touch::default() })
+                    entry.insert(Touch::new(self.writer.place(place)?.unwrap_or_default()))
                 }
             };
             touch.kinds.insert(shared.kind.clone());
-            self.merger.change(&mut touch.state, old.as_ref(), new.as_ref(), &mut touch.stale);
+            touch.state_changed = true;
+            self.merger.change(&mut touch.state, old.as_deref(), new.as_deref(), &mut touch.stale);
         }
         batch.facts.insert(key, new);
         Ok(())
@@ -277,19 +304,18 @@ impl Applier {
                 self.merger.recompute(&mut touch.state, &facts, std::mem::take(&mut touch.stale));
             }
             let row = self.merger.row(*place, &touch.state, batch.recorded_at_ms);
-            if let Some(change) = self.row_change(&touch.before.row, &row) {
-                let shown = if row.is_empty() { touch.before.row.clone() } else { row.clone() };
-                self.holding.places += match change {
-                    Operation::Insert => 1,
-                    Operation::Update => 0,
-                    Operation::Delete => -1,
-                };
-                batch.changes.push((PLACES.into(), change, *place, shown));
-                touch.state.row = row;
-                touch.row_changed = true;
-            } else {
-                touch.state.row = touch.before.row.clone();
-            }
+            let Some(change) = self.row_change(&touch.row_before, &row) else {
+                touch.state.row = std::mem::take(&mut touch.row_before);
+                continue;
+            };
+            self.holding.places += match change {
+                Operation::Insert => 1,
+                Operation::Update => 0,
+                Operation::Delete => -1,
+            };
+            batch.said.push(Said::Place(change, *place));
+            touch.state.row = row;
+            (touch.row_changed, touch.state_changed) = (true, true);
         }
         batch.places = places;
         Ok(())
@@ -315,12 +341,12 @@ impl Applier {
             .map(|((_, kind, id), stored)| ((kind.clone(), *id), stored))
             .collect();
         facts.retain(|stored| !pending.contains_key(&(stored.kind.clone(), stored.fact.id)));
-        facts.extend(pending.into_values().flatten().cloned());
+        facts.extend(pending.into_values().flatten().map(|stored| (**stored).clone()));
         Ok(facts)
     }
 
     fn write(&mut self, batch: Batch) -> Result<Applied, Error> {
-        let Batch { recorded_at_ms, facts, places, changes, warnings, marks, positions, mut applied } = batch;
+        let Batch { recorded_at_ms, facts, places, said, warnings, marks, positions, mut applied } = batch;
         self.recorded_at_ms = recorded_at_ms;
         let mut writing = self.writer.begin(recorded_at_ms)?;
         for ((place, kind, id), stored) in &facts {
@@ -330,15 +356,30 @@ impl Applier {
             }
         }
         for (place, touch) in &places {
-            if touch.state != touch.before {
+            if touch.state_changed {
                 writing.put_place(*place, &touch.state);
             }
         }
         for ((place, rule, ordinal), row) in &warnings {
             writing.put_warning(*place, rule, *ordinal, row);
         }
-        for (table, operation, place, row) in changes {
-            writing.change(&table, operation, place, row);
+        for said in &said {
+            match said {
+                Said::Place(operation, place) => {
+                    let touch = &places[place];
+                    let row = match operation {
+                        Operation::Delete => &touch.row_before,
+                        _ => &touch.state.row,
+                    };
+                    writing.change(&self.places_table, *operation, *place, row);
+                }
+                Said::Fact(operation, said) => {
+                    writing.fact_change(&self.fact_tables[&said.kind], *operation, said);
+                }
+                Said::Warning(operation, place, row) => {
+                    writing.change(&self.warnings_table, *operation, *place, row);
+                }
+            }
         }
         for (key, raw) in &marks {
             writing.mark(key, *raw);
@@ -369,9 +410,9 @@ impl Holding {
 struct Batch {
     recorded_at_ms: i64,
     /// None: the fact is deleted.
-    facts: BTreeMap<FactKey, Option<StoredFact>>,
+    facts: BTreeMap<FactKey, Option<Arc<StoredFact>>>,
     places: BTreeMap<PlaceId, Touch>,
-    changes: Vec<(String, Operation, PlaceId, Vec<Value>)>,
+    said: Vec<Said>,
     warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
     marks: HashMap<MarkKey, yibiao_records::RawPosition>,
     positions: HashMap<TopicPartition, NextOffset>,
@@ -384,7 +425,7 @@ impl Batch {
             recorded_at_ms,
             facts: BTreeMap::new(),
             places: BTreeMap::new(),
-            changes: Vec::new(),
+            said: Vec::new(),
             warnings: BTreeMap::new(),
             marks: HashMap::new(),
             positions: HashMap::new(),

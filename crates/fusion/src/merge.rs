@@ -19,7 +19,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use yibiao_records::{FactKinds, PlaceId, Value};
 use yibiao_tables::{
-    shard::{PlaceState, StoredFact},
+    shard::{Origin, PlaceState, StoredFact},
     spec::{FactField, Measure, Merge, PlacesSpec, Source},
 };
 
@@ -109,9 +109,12 @@ impl Merger {
         let Some(kind) = new.or(old).map(|stored| &stored.kind) else { return };
         let Some(touches) = self.by_kind.get(kind) else { return };
         state.facts = (state.facts + u64::from(new.is_some())).saturating_sub(u64::from(old.is_some()));
+        // One for all columns that the fact wins.
+        let origin = new.filter(|_| !touches.columns.is_empty()).map(|new| Arc::new(Origin::of(new)));
+        let offer = new.zip(origin.as_ref());
         for &column in &touches.columns {
             let merged = &self.spec.columns[column];
-            if winner::change(merged, &mut state.winners[column], old, new) == winner::Outcome::Stale {
+            if winner::change(merged, &mut state.winners[column], old, offer) == winner::Outcome::Stale {
                 stale.column(column);
             }
         }
@@ -145,9 +148,10 @@ impl Merger {
 
     /// Computes what is stale from all facts of the place.
     pub fn recompute(&self, state: &mut PlaceState, facts: &[StoredFact], stale: Stale) {
+        let with_origins = with_origins(facts);
         for column in stale.columns {
             let merged = &self.spec.columns[column];
-            state.winners[column] = winner::best(merged, facts);
+            state.winners[column] = winner::best(merged, &with_origins);
         }
         for index in stale.series {
             state.series[index] = series::of(&self.spec.series[index], facts);
@@ -160,8 +164,9 @@ impl Merger {
         state.series.clear();
         self.prepare(state);
         state.facts = facts.iter().filter(|stored| self.merges(&stored.kind)).count() as u64;
+        let with_origins = with_origins(facts);
         for (index, merged) in self.spec.columns.iter().enumerate() {
-            state.winners[index] = winner::best(merged, facts);
+            state.winners[index] = winner::best(merged, &with_origins);
         }
         for (index, spec) in self.spec.series.iter().enumerate() {
             state.series[index] = series::of(spec, facts);
@@ -192,6 +197,10 @@ impl Merger {
     pub fn event_day(&self, state: &PlaceState) -> Option<i32> {
         series::event_day(&self.spec, state)
     }
+}
+
+fn with_origins(facts: &[StoredFact]) -> Vec<(&StoredFact, Arc<Origin>)> {
+    facts.iter().map(|stored| (stored, Arc::new(Origin::of(stored)))).collect()
 }
 
 /// The value that a source takes of a fact; None where it does not take this fact, or finds null.

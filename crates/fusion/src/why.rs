@@ -86,7 +86,9 @@ fn of_place(view: &View, place: PlaceId, column: &str, value: Value) -> Result<W
         }
     };
     if let Some(winner) = state.winners.get(index).and_then(Option::as_ref) {
-        behind.sort_by_key(|stored| !(stored.fact.id == winner.fact && stored.kind == winner.kind));
+        behind.sort_by_key(|stored| {
+            !(stored.fact.id == winner.origin.fact && stored.kind == winner.origin.kind)
+        });
     }
     let facts = behind.into_iter().map(|stored| {
         let content = view.tables().kinds().get(&stored.kind).map(|kind| facts::content(stored, kind));

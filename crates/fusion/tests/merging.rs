@@ -10,7 +10,7 @@ use support::{DAY_MS, at, fact, kinds, oracle, place, tables};
 use yibiao_fusion::merge::{Merger, Stale};
 use yibiao_records::{FactId, RawPosition, Value};
 use yibiao_tables::{
-    Tables,
+    Shard, Tables,
     shard::{PlaceState, StoredFact},
 };
 
@@ -128,6 +128,21 @@ fn setup() -> &'static (Tables, Merger) {
     })
 }
 
+/// What a shard gives back of a place's state.
+fn stored_and_read(state: &PlaceState) -> PlaceState {
+    static SHARD: std::sync::OnceLock<(tempfile::TempDir, Shard)> = std::sync::OnceLock::new();
+    let (_, shard) = SHARD.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let shard = Shard::open(dir.path(), 0, &setup().0, &Default::default()).unwrap();
+        (dir, shard)
+    });
+    let mut writer = shard.writer().unwrap();
+    let mut writing = writer.begin(0).unwrap();
+    writing.put_place(place("p"), state);
+    writing.commit().unwrap();
+    writer.place(place("p")).unwrap().unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
@@ -153,6 +168,8 @@ proptest! {
         merger.from_scratch(&mut scratch, &facts);
 
         let row = |state: &PlaceState| merger.row(place("p"), state, 0);
+        let kept = PlaceState { row: row(&two), ..two.clone() };
+        prop_assert_eq!(stored_and_read(&kept), kept);
         prop_assert_eq!(row(&one), row(&scratch));
         prop_assert_eq!(row(&two), row(&scratch));
         if facts.is_empty() {

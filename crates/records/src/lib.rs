@@ -6,10 +6,11 @@
 //! ```
 //!
 //! No I/O happens here. In reading order: [`fault`] whose fault an error is; [`ids`] names of feeds, places
-//! and facts; [`offset`] how far a partition has been read; [`value`] one cell; [`schema`] columns, fact
+//! and facts; [`offset`] how far a partition has been read; [`value`] one cell, [`cells`] a row of them as bytes; [`schema`] columns, fact
 //! kinds and tables; [`reason`] why a record is quarantined; [`frame`] facts in Arrow; [`change`] what a
 //! fused table's change log says; [`proto`] the generated protobuf types.
 
+pub mod cells;
 pub mod change;
 pub mod fault;
 pub mod frame;

@@ -5,8 +5,6 @@ use std::fmt;
 use chrono::{DateTime, NaiveDate};
 use serde::Serialize;
 
-use crate::proto;
-
 /// A cell. Decimals are whole thousandths, so that sums are exact whatever the order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Value {
@@ -40,33 +38,6 @@ impl Value {
         match self {
             Value::Int(n) | Value::Decimal(n) => Some(*n),
             _ => None,
-        }
-    }
-
-    pub fn to_cell(&self) -> proto::Cell {
-        use proto::cell::Value as Cell;
-        let value = match self {
-            Value::Null => None,
-            Value::Bool(v) => Some(Cell::Bool(*v)),
-            Value::Int(v) => Some(Cell::Int(*v)),
-            Value::Decimal(v) => Some(Cell::Decimal(*v)),
-            Value::Text(v) => Some(Cell::Text(v.clone())),
-            Value::Date(v) => Some(Cell::Date(*v)),
-            Value::Timestamp(v) => Some(Cell::Timestamp(*v)),
-        };
-        proto::Cell { value }
-    }
-
-    pub fn from_cell(cell: proto::Cell) -> Self {
-        use proto::cell::Value as Cell;
-        match cell.value {
-            None => Value::Null,
-            Some(Cell::Bool(v)) => Value::Bool(v),
-            Some(Cell::Int(v)) => Value::Int(v),
-            Some(Cell::Decimal(v)) => Value::Decimal(v),
-            Some(Cell::Text(v)) => Value::Text(v),
-            Some(Cell::Date(v)) => Value::Date(v),
-            Some(Cell::Timestamp(v)) => Value::Timestamp(v),
         }
     }
 }
@@ -131,7 +102,6 @@ mod tests {
             (Value::Null, ""),
         ] {
             assert_eq!(value.to_string(), text);
-            assert_eq!(Value::from_cell(value.to_cell()), value);
         }
         assert_eq!(serde_json::to_string(&Value::Decimal(1250)).unwrap(), "1.25");
     }

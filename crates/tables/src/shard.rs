@@ -32,7 +32,7 @@ use crate::{
 };
 use names::Names;
 
-pub use state::{Alarm, Daily, DailySeries, MarkKey, PlaceState, StoredFact, Winner};
+pub use state::{Alarm, Daily, DailySeries, MarkKey, Origin, PlaceState, StoredFact, Winner};
 pub use write::{Mark, Writer, Writing};
 
 const FACTS_KEYSPACE: usize = 0;
@@ -78,7 +78,7 @@ impl Shard {
     /// Opens or makes the shard in folder `dir`.
     pub fn open(dir: &Path, shard: u32, tables: &Tables, options: &Options) -> Result<Self, Error> {
         let store = Store::open(dir, &KEYSPACES, options)?;
-        let layout = format!("format 1, shard {shard}, {} buckets", tables.buckets_per_shard());
+        let layout = format!("format 2, shard {shard}, {} buckets", tables.buckets_per_shard());
         match store.get(META_KEYSPACE, LAYOUT)? {
             Some(found) if *found == *layout.as_bytes() => {}
             Some(found) => {
@@ -212,7 +212,9 @@ impl View {
         self.snapshot.from(OUTBOX_KEYSPACE, (after + 1).to_be_bytes()).map(|pair| {
             let (key, value) = pair?;
             let sequence = codec::be_u64(&key).map_err(|e| self.shard.corrupt("outbox", e))?;
-            codec::change_from(sequence, &value, self.names()).map_err(|e| self.shard.corrupt("change", e))
+            let width = |table: &str| Some(self.tables().schema(table).ok()?.columns.len());
+            codec::change_from(sequence, &value, self.names(), width)
+                .map_err(|e| self.shard.corrupt("change", e))
         })
     }
 

@@ -57,13 +57,14 @@ impl Applier {
             return Ok(Applied::default());
         }
         let mut batch = Batch::new(self.recorded_at_ms);
-        for (place, before) in chunk {
-            let mut state = before.clone();
+        for (place, state) in chunk {
+            let mut touch = Touch::new(state);
             if merge {
                 let facts = self.writer.facts(place, None)?;
-                self.merger.from_scratch(&mut state, &facts);
+                self.merger.from_scratch(&mut touch.state, &facts);
+                touch.state_changed = true;
             }
-            batch.places.insert(place, Touch { before, state, ..Touch::default() });
+            batch.places.insert(place, touch);
         }
         self.merge(&mut batch)?;
         self.warn(&mut batch, rules, true).await?;

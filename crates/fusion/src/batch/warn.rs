@@ -8,10 +8,10 @@ use std::{
 use yibiao_records::{Operation, PlaceId, Value};
 use yibiao_tables::{
     shard::{Alarm, StoredFact},
-    spec::{PLACES, WARNINGS},
+    spec::PLACES,
 };
 
-use super::{Applier, Batch, Touch};
+use super::{Applier, Batch, Said, Touch};
 use crate::{
     Error, day, evidence,
     rules::{Hit, Rule, Rules, Touched},
@@ -155,9 +155,10 @@ impl Applier {
         };
         if let Some(row) = row {
             batch.warnings.insert((place, alarm.rule.clone(), alarm.ordinal), row.clone());
-            batch.changes.push((WARNINGS.into(), operation, place, row));
+            batch.said.push(Said::Warning(operation, place, row));
         }
         let touch = batch.places.get_mut(&place).expect("invariant: the place is in the batch");
+        touch.state_changed = true;
         match touch.state.alarms.iter_mut().find(|other| other.rule == alarm.rule) {
             Some(other) => *other = alarm,
             None => touch.state.alarms.push(alarm),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use yibiao_records::{ColumnType, PlaceId, Value};
 use yibiao_tables::{
     shard::PlaceState,
@@ -26,15 +26,39 @@ enum What<'a> {
     One {
         feed: &'a str,
         source_key: &'a str,
-        /// topic/partition/offset
-        raw: String,
-        since: String,
+        raw: Raw<'a>,
+        #[serde(serialize_with = "day")]
+        since: i32,
     },
     Many {
         feeds: BTreeSet<&'a str>,
         facts: u64,
-        days: Option<String>,
+        days: Option<Days>,
     },
+}
+
+/// topic/partition/offset
+#[derive(Debug, PartialEq)]
+struct Raw<'a>(&'a str, i32, i64);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}/{}", self.0, self.1, self.2))
+    }
+}
+
+/// first/last
+#[derive(Debug, PartialEq)]
+struct Days(i32, i32);
+
+impl Serialize for Days {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}", Value::Date(self.0), Value::Date(self.1)))
+    }
+}
+
+fn day<S: Serializer>(day: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Value::Date(*day))
 }
 
 pub(super) fn of(spec: &PlacesSpec, place: PlaceId, state: &PlaceState, updated_at_ms: i64) -> Vec<Value> {
@@ -55,12 +79,12 @@ pub(super) fn of(spec: &PlacesSpec, place: PlaceId, state: &PlaceState, updated_
             }
             _ => match &state.winners[index] {
                 Some(winner) => {
-                    let raw = format!("{}/{}/{}", winner.raw_topic, winner.raw_partition, winner.raw.offset);
+                    let origin = &*winner.origin;
                     let what = What::One {
-                        feed: &winner.feed,
-                        source_key: &winner.source_key,
-                        raw,
-                        since: day::text(winner.valid_from_ms),
+                        feed: &origin.feed,
+                        source_key: &origin.source_key,
+                        raw: Raw(&origin.raw_topic, origin.raw_partition, origin.raw.offset),
+                        since: day::of_ms(origin.valid_from_ms),
                     };
                     (winner.value.clone(), Some(what))
                 }
@@ -88,6 +112,6 @@ fn many(state: &PlaceState, series: usize, measure: Measure, event_day: Option<i
         feeds.insert(&*daily.feed);
         facts += daily.facts;
     }
-    let days = (from != to || from != 0).then(|| format!("{}/{}", Value::Date(from), Value::Date(to)));
+    let days = (from != to || from != 0).then_some(Days(from, to));
     (facts > 0).then_some(What::Many { feeds, facts, days })
 }

@@ -4,11 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use arrow::{
-    array::{Array, AsArray},
+    array::{Array, AsArray, new_null_array},
     datatypes::{DataType, Int64Type, SchemaRef},
     record_batch::RecordBatch,
     util::display::{ArrayFormatter, FormatOptions},
@@ -32,7 +32,7 @@ use datafusion::{
         sqlparser::ast,
     },
 };
-use yibiao_records::{PlaceId, Value};
+use yibiao_records::{PlaceId, Value, schema};
 use yibiao_tables::{
     Problem, Tables,
     shard::StoredFact,
@@ -40,7 +40,7 @@ use yibiao_tables::{
 };
 
 use super::{Hit, Rule, check, front::Parameter, personal, placeholders};
-use crate::{Error, facts};
+use crate::Error;
 
 /// The places of a batch, as the rules see them.
 pub struct Touched<'a> {
@@ -53,13 +53,19 @@ pub struct Touched<'a> {
 #[derive(Debug)]
 struct Slot {
     schema: SchemaRef,
+    /// The columns that some rule reads, in the order of the schema; the others stay null.
+    columns: Mutex<BTreeSet<usize>>,
     batch: Mutex<RecordBatch>,
 }
 
 impl Slot {
     fn set(&self, batch: RecordBatch) {
-        *self.batch.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = batch;
+        *locked(&self.batch) = batch;
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl PartitionStream for Slot {
@@ -68,7 +74,7 @@ impl PartitionStream for Slot {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batch = self.batch.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let batch = locked(&self.batch).clone();
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter([Ok(batch)])))
     }
 }
@@ -184,7 +190,7 @@ impl Rules {
         self.fill(PLACES, &rows)?;
         for (kind, stored) in &touched.facts {
             let width = self.tables.schema(&fact_table(kind))?.columns.len();
-            let rows: Vec<Vec<Value>> = stored.iter().map(|stored| facts::row(stored, width)).collect();
+            let rows: Vec<Vec<Value>> = stored.iter().map(|stored| stored.row(width)).collect();
             let rows: Vec<&[Value]> = rows.iter().map(Vec::as_slice).collect();
             self.fill(&fact_table(kind), &rows)?;
         }
@@ -214,8 +220,16 @@ impl Rules {
 
     fn fill(&self, table: &str, rows: &[&[Value]]) -> Result<(), Error> {
         let Some(slot) = self.slots.get(table) else { return Ok(()) };
-        let columns = self.tables.schema(table)?.arrays(rows)?;
-        let batch = RecordBatch::try_new(slot.schema.clone(), columns)
+        let schema = self.tables.schema(table)?;
+        let read = locked(&slot.columns);
+        let columns = schema.columns.iter().enumerate().map(|(index, column)| {
+            if read.contains(&index) {
+                schema::array(column, rows.iter().map(|row| &row[index]))
+            } else {
+                Ok(new_null_array(&column.column_type.arrow(), rows.len()))
+            }
+        });
+        let batch = RecordBatch::try_new(slot.schema.clone(), columns.collect::<Result<_, _>>()?)
             .expect("invariant: arrays are made in the order and types of the schema");
         slot.set(batch);
         Ok(())
@@ -252,7 +266,7 @@ impl<'a> Planner<'a> {
         for table in std::iter::once(PLACES.to_owned()).chain(fact_tables) {
             let schema = tables.schema(&table)?.arrow();
             let batch = Mutex::new(RecordBatch::new_empty(schema.clone()));
-            let slot = Arc::new(Slot { schema: schema.clone(), batch });
+            let slot = Arc::new(Slot { schema: schema.clone(), columns: Mutex::default(), batch });
             let registered = StreamingTable::try_new(schema, vec![slot.clone()]).and_then(|provider| {
                 context.register_table(TableReference::bare(table.clone()), Arc::new(provider))
             });
@@ -292,8 +306,26 @@ impl<'a> Planner<'a> {
             Ok(TreeNodeRecursion::Continue)
         });
         visited.map_err(told)?;
+        self.note_columns(&optimised).map_err(told)?;
         let plan = state.create_physical_plan(&logical).await.map_err(told)?;
         Ok(Planned { rule, plan, reads })
+    }
+
+    /// Keeps which columns the plan's scans read.
+    fn note_columns(&self, optimised: &LogicalPlan) -> Result<(), DataFusionError> {
+        optimised.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && let Some(slot) = self.slots.get(scan.table_name.table())
+            {
+                let mut columns = locked(&slot.columns);
+                match &scan.projection {
+                    Some(projection) => columns.extend(projection),
+                    None => columns.extend(0..slot.schema.fields().len()),
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(())
     }
 
     /// Exactly one query, its parameters replaced by their values.

@@ -6,11 +6,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use prost::Message as _;
 use serde::Serialize;
 use yibiao_address::{BuildReport, Divisions, GazetteerBuilder, Status};
 use yibiao_records::{
-    FactKind, FactKinds, Frame, NextOffset, PlaceId, Statement, TopicPartition, Value, proto::Row,
+    FactKind, FactKinds, Frame, NextOffset, PlaceId, Statement, TopicPartition, Value, cells,
 };
 use yibiao_state::{Keyspace, Store};
 use yibiao_topics::Client;
@@ -218,7 +217,7 @@ impl Held {
         out.extend(self.place.to_le_bytes());
         if let Some(payload) = &self.payload {
             out.push(1);
-            Row { cells: payload.iter().map(Value::to_cell).collect() }.encode_raw(&mut out);
+            out.extend(cells::encode(payload));
         }
         out
     }
@@ -242,11 +241,11 @@ impl Standing {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (valid_from, rest) = bytes.get(12..)?.split_first_chunk::<8>()?;
         let (place, rest) = rest.split_first_chunk::<8>()?;
-        let row = Row::decode(rest.strip_prefix(&[1])?).ok()?;
+        let payload = cells::decode(rest.strip_prefix(&[1])?).ok()?;
         Some(Self {
             place: PlaceId::new(i64::from_le_bytes(*place))?,
             valid_from_ms: i64::from_le_bytes(*valid_from),
-            payload: row.cells.into_iter().map(Value::from_cell).collect(),
+            payload,
         })
     }
 }

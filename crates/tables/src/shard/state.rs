@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use yibiao_records::{Fact, FactId, RawPosition, Value};
+use yibiao_records::{Fact, FactId, RawPosition, Statement, Value};
+
+use crate::spec::FACT_COLUMNS_BEFORE_PAYLOAD;
 
 /// A fact as it is kept: with what its frame said of all its facts.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +16,44 @@ pub struct StoredFact {
     pub contract_version: Arc<str>,
     pub gazetteer_version: Arc<str>,
     pub fact: Fact,
+}
+
+impl StoredFact {
+    /// In the order of the table `fact_<kind>`, which has `width` columns: a fact that was stored before its kind
+    /// had a column has null there. A retraction's row has the content that was retracted.
+    pub fn row(&self, width: usize) -> Vec<Value> {
+        let fact = &self.fact;
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut row = Vec::with_capacity(width);
+        row.extend([
+            text(match fact.statement {
+                Statement::Assert => "assert",
+                Statement::Retract => "retract",
+            }),
+            Value::Text(fact.id.to_string()),
+            Value::Int(fact.place.get()),
+            text(&fact.division_code),
+            text(&fact.level),
+            Value::Bool(fact.provisional),
+            Value::Timestamp(fact.valid_from_ms),
+            fact.valid_to_ms.map_or(Value::Null, Value::Timestamp),
+            Value::Timestamp(fact.recorded_at_ms),
+            text(&self.feed),
+            text(&fact.source_key),
+            text(&self.raw_topic),
+            Value::Int(i64::from(self.raw_partition)),
+            Value::Int(fact.raw.offset),
+            Value::Int(i64::from(fact.raw.index)),
+            text(&self.contract_version),
+            text(&self.gazetteer_version),
+            text(&fact.match_reason),
+            Value::Decimal((f64::from(fact.confidence) * 1000.0).round() as i64),
+        ]);
+        debug_assert_eq!(row.len(), FACT_COLUMNS_BEFORE_PAYLOAD);
+        row.extend(fact.payload.iter().cloned());
+        row.resize(width, Value::Null);
+        row
+    }
 }
 
 /// Everything that is kept of one place beside its facts.
@@ -34,9 +74,17 @@ pub struct PlaceState {
 /// The fact that gave a column its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Winner {
+    /// Stored once: it is the row's cell of this column.
     pub value: Value,
     /// Index of the source in the column's list.
     pub rank: u32,
+    /// Most of a row comes of one fact: its columns share this.
+    pub origin: Arc<Origin>,
+}
+
+/// Which fact it is, and what its freshness is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
     pub kind: Arc<str>,
     pub fact: FactId,
     pub valid_from_ms: i64,
@@ -46,6 +94,22 @@ pub struct Winner {
     pub raw_topic: Arc<str>,
     pub raw_partition: i32,
     pub raw: RawPosition,
+}
+
+impl Origin {
+    pub fn of(stored: &StoredFact) -> Self {
+        Self {
+            kind: stored.kind.clone(),
+            fact: stored.fact.id,
+            valid_from_ms: stored.fact.valid_from_ms,
+            recorded_at_ms: stored.fact.recorded_at_ms,
+            feed: stored.feed.clone(),
+            source_key: stored.fact.source_key.clone(),
+            raw_topic: stored.raw_topic.clone(),
+            raw_partition: stored.raw_partition,
+            raw: stored.fact.raw,
+        }
+    }
 }
 
 /// Daily figures of one series: from `floor_day` on by day and feed, before that only how many facts there are.

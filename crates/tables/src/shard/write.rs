@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use yibiao_records::{Change, FactId, NextOffset, Operation, PlaceId, RawPosition, TopicPartition, Value};
+use yibiao_records::{FactId, NextOffset, Operation, PlaceId, RawPosition, TopicPartition, Value};
 use yibiao_state::Batch;
 
 use super::{
     FACTS_KEYSPACE, MARKS_KEYSPACE, META_KEYSPACE, MarkKey, NAMES_KEYSPACE, OUTBOX_KEYSPACE, PLACES_KEYSPACE,
-    POSITIONS_KEYSPACE, PlaceState, SEQUENCE, Shard, StoredFact, WARNINGS_KEYSPACE, codec,
+    POSITIONS_KEYSPACE, PlaceState, SEQUENCE, Shard, StoredFact, WARNINGS_KEYSPACE,
+    codec::{self, ChangeHead},
 };
 use crate::Error;
 
@@ -178,20 +179,26 @@ impl Writing<'_> {
         self.batch.put(WARNINGS_KEYSPACE, key, codec::row_bytes(row));
     }
 
-    /// Appends to the change log.
-    pub fn change(&mut self, table: &str, operation: Operation, place: PlaceId, row: Vec<Value>) {
+    /// Appends a row's change to the change log.
+    pub fn change(&mut self, table: &Arc<str>, operation: Operation, place: PlaceId, row: &[Value]) {
+        let head = self.change_head(table, operation, place);
+        self.log(codec::change_bytes(&head, row));
+    }
+
+    /// Appends what was said of a fact to the change log, where it stands as a row of the fact's table.
+    pub fn fact_change(&mut self, table: &Arc<str>, operation: Operation, said: &StoredFact) {
+        let head = self.change_head(table, operation, said.fact.place);
+        self.log(codec::fact_change_bytes(&head, said, &self.writer.shard.inner.names));
+    }
+
+    fn change_head(&self, table: &Arc<str>, operation: Operation, place: PlaceId) -> ChangeHead {
+        let table = self.writer.shard.inner.names.number_or_add(table);
+        ChangeHead { table, operation, place, recorded_at_ms: self.recorded_at_ms }
+    }
+
+    fn log(&mut self, change: Vec<u8>) {
         self.sequence += 1;
-        let number = self.writer.shard.inner.names.number_or_add(&Arc::from(table));
-        let change = Change {
-            sequence: self.sequence,
-            table: table.to_owned(),
-            operation,
-            place,
-            recorded_at_ms: self.recorded_at_ms,
-            row,
-        };
-        let bytes = codec::change_bytes(&change, number);
-        self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes().to_vec(), bytes);
+        self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes(), change);
     }
 
     pub fn mark(&mut self, key: &MarkKey, raw: RawPosition) {
