@@ -1,8 +1,7 @@
 //! From a record's arrival in the raw topic to its warning in the state, under load.
 //!
-//! Load and probes are one stream of hazard reports about the city's dwellings. Every probe is the report that
-//! completes a `gas_hazard_cluster` at a dwelling of its own; the time runs from just before it is sent until the
-//! shard's change log shows the warning.
+//! Beside the load goes a probe every 50 ms: the hazard report that completes a `gas_hazard_cluster` at a dwelling of
+//! its own. The time runs from just before it is sent until the shard's change log shows the warning.
 
 use std::{
     collections::HashMap,
@@ -11,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use prost::Message;
+use prost::Message as _;
 use yibiao::{
     config::{Config, Stage},
     pipeline::Pipeline,
@@ -20,7 +19,7 @@ use yibiao_connectors::Mode;
 use yibiao_records::{FeedId, Value, proto::Provenance};
 use yibiao_synth::HazardReport;
 use yibiao_tables::{Shard, spec::PLACES};
-use yibiao_topics::{Outgoing, Producer};
+use yibiao_topics::{Message, Outgoing, Producer};
 
 const FEED: &str = "grid/hazard-reports";
 /// Reports of one kind at one place that make the rule fire.
@@ -32,7 +31,26 @@ const BURST_EVERY: Duration = Duration::from_millis(10);
 /// How long warnings are waited for after the last report.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is sent beside the probes.
+pub enum Load {
+    /// Raw records of the utilities' feeds: what the pipeline mostly gets.
+    Readings(Vec<Message>),
+    /// Each touches a place of its own that two rules look at: the dearest kind of record.
+    HazardReports,
+}
+
+impl Load {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Load::Readings(_) => "meter readings",
+            Load::HazardReports => "hazard reports",
+        }
+    }
+}
+
 pub struct Latency {
+    /// How long the load was sent.
+    pub seconds: f64,
     pub warnings: usize,
     pub p50_ms: f64,
     pub p99_ms: f64,
@@ -41,11 +59,19 @@ pub struct Latency {
 /// When each probe was sent, by place, until its warning is seen.
 type Sent = Arc<Mutex<HashMap<i64, Instant>>>;
 
-pub async fn measure(config: Config, rate: u64, seconds: u64) -> Result<Latency> {
+/// Sends the load for `length`, or as long as it lasts. Every `round` (from 0) has dwellings of its own for its probes:
+/// a warning is raised at each only once.
+pub async fn measure(
+    config: Config,
+    load: Load,
+    rate: u64,
+    length: Duration,
+    round: usize,
+) -> Result<Latency> {
     let mut pipeline = Pipeline::open(config, &[Stage::Normalise, Stage::Fusion], Mode::Follow).await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     pipeline.start().await?;
-    let dwellings = dwellings(&pipeline.shards)?;
+    let mut dwellings = dwellings(&pipeline.shards)?;
     let sent: Sent = Arc::default();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watchers: Vec<_> = pipeline
@@ -55,22 +81,24 @@ pub async fn measure(config: Config, rate: u64, seconds: u64) -> Result<Latency>
         .map(|shard| tokio::spawn(watch(shard, sent.clone(), seen.clone())))
         .collect();
     let producer = pipeline.client.producer()?;
-    let probes = (Duration::from_secs(seconds).as_millis() / PROBE_EVERY.as_millis()) as usize;
-    if dwellings.len() < probes * 2 {
+    let probes = (length.as_millis() / PROBE_EVERY.as_millis()) as usize;
+    if dwellings.len() < probes * (round + 2) {
         bail!("{} dwellings are too few for {probes} probes: give more --dwellings", dwellings.len());
     }
+    dwellings.rotate_left(probes * round);
     let sender = {
         let sent = sent.clone();
-        tokio::task::spawn_blocking(move || send(&producer, &dwellings, rate, seconds, probes, &sent))
+        let send = move || Sender { producer, load, rate, length, sent }.send(&dwellings, probes);
+        tokio::task::spawn_blocking(send)
     };
     let wait = async {
-        sender.await??;
+        let seconds = sender.await??;
         let deadline = Instant::now() + PATIENCE;
         while !sent.lock().expect("not poisoned").is_empty() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         drop(stop);
-        anyhow::Ok(())
+        anyhow::Ok(seconds)
     };
     let (waited, ran) = tokio::join!(
         wait,
@@ -79,7 +107,7 @@ pub async fn measure(config: Config, rate: u64, seconds: u64) -> Result<Latency>
             Ok(())
         })
     );
-    waited?;
+    let seconds = waited?;
     ran?;
     watchers.iter().for_each(|watcher| watcher.abort());
     let mut times: Vec<f64> = seen.lock().expect("not poisoned").clone();
@@ -88,7 +116,7 @@ pub async fn measure(config: Config, rate: u64, seconds: u64) -> Result<Latency>
     }
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    Ok(Latency { warnings: times.len(), p50_ms: at(0.5), p99_ms: at(0.99) })
+    Ok(Latency { seconds, warnings: times.len(), p50_ms: at(0.5), p99_ms: at(0.99) })
 }
 
 /// Dwellings with a standard address: place id and address.
@@ -112,27 +140,78 @@ fn dwellings(shards: &[Shard]) -> Result<Vec<(i64, String)>> {
     Ok(found)
 }
 
-fn send(
-    producer: &Producer,
-    dwellings: &[(i64, String)],
+struct Sender {
+    producer: Producer,
+    load: Load,
     rate: u64,
-    seconds: u64,
-    probes: usize,
-    sent: &Sent,
-) -> Result<()> {
-    let feed: FeedId = FEED.parse()?;
-    let topic = feed.raw_topic();
-    let now_ms = || {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
-    };
-    let provenance = Provenance {
-        feed: FEED.into(),
-        source: "bench".into(),
-        fetched_at_ms: now_ms(),
-        ..Default::default()
-    };
-    let header = provenance.encode_to_vec();
-    let report = |key: &str, category: &str, place: &str| -> Result<()> {
+    length: Duration,
+    sent: Sent,
+}
+
+impl Sender {
+    /// Returns for how many seconds the load was sent.
+    fn send(&self, dwellings: &[(i64, String)], probes: usize) -> Result<f64> {
+        let (probed, loaded) = dwellings.split_at(probes);
+        // Of each measurement its own, so that none is a repetition of an earlier one.
+        let run = now_ms();
+        // All but the last report of every probe, ahead of the clock.
+        for (id, address) in probed {
+            for n in 1..REPORTS {
+                self.report(&format!("probe-{run}-{id}-{n}"), "燃气隐患", address)?;
+            }
+        }
+        let began = Instant::now();
+        let (mut load, mut probe) = (0u64, 0usize);
+        while began.elapsed() < self.length {
+            let due = (began.elapsed().as_secs_f64() * self.rate as f64) as u64;
+            while load < due {
+                match &self.load {
+                    Load::Readings(readings) => {
+                        let Some(reading) = readings.get(load as usize) else {
+                            return Ok(began.elapsed().as_secs_f64());
+                        };
+                        self.pass_on(reading)?;
+                    }
+                    Load::HazardReports => {
+                        let (_, address) = &loaded[load as usize % loaded.len()];
+                        self.report(&format!("load-{run}-{load}"), "楼道堆物", address)?;
+                    }
+                }
+                load += 1;
+            }
+            while probe < probed.len() && PROBE_EVERY * (probe as u32) < began.elapsed() {
+                let (id, address) = &probed[probe];
+                self.sent.lock().expect("not poisoned").insert(*id, Instant::now());
+                self.report(&format!("probe-{run}-{id}-{REPORTS}"), "燃气隐患", address)?;
+                probe += 1;
+            }
+            std::thread::sleep(BURST_EVERY);
+        }
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    fn pass_on(&self, reading: &Message) -> Result<()> {
+        let names = reading.headers().map(|(name, value)| Ok((std::str::from_utf8(name)?, value)));
+        let headers = names.collect::<Result<Vec<_>>>()?;
+        self.producer.send(Outgoing {
+            topic: &reading.topic,
+            partition: None,
+            key: reading.key(),
+            value: reading.value(),
+            headers: &headers,
+            timestamp_ms: None,
+        })?;
+        Ok(())
+    }
+
+    fn report(&self, key: &str, category: &str, place: &str) -> Result<()> {
+        let feed: FeedId = FEED.parse()?;
+        let provenance = Provenance {
+            feed: FEED.into(),
+            source: "bench".into(),
+            fetched_at_ms: now_ms(),
+            ..Default::default()
+        };
         let report = HazardReport {
             report_id: key.to_owned(),
             category: category.to_owned(),
@@ -141,41 +220,20 @@ fn send(
             severity: 4,
             note: String::new(),
         };
-        producer.send(Outgoing {
-            topic: &topic,
+        self.producer.send(Outgoing {
+            topic: &feed.raw_topic(),
             partition: None,
             key: Some(key.as_bytes()),
             value: Some(&report.encode_to_vec()),
-            headers: &[("provenance", &header)],
+            headers: &[("provenance", &provenance.encode_to_vec())],
             timestamp_ms: None,
         })?;
         Ok(())
-    };
-    let (probed, loaded) = dwellings.split_at(probes);
-    // All but the last report of every probe, ahead of the clock.
-    for (id, address) in probed {
-        for n in 1..REPORTS {
-            report(&format!("probe-{id}-{n}"), "燃气隐患", address)?;
-        }
     }
-    let began = Instant::now();
-    let (mut load, mut probe) = (0u64, 0usize);
-    while began.elapsed() < Duration::from_secs(seconds) {
-        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        while load < due {
-            let (_, address) = &loaded[load as usize % loaded.len()];
-            report(&format!("load-{load}"), "楼道堆物", address)?;
-            load += 1;
-        }
-        while probe < probed.len() && PROBE_EVERY * (probe as u32) < began.elapsed() {
-            let (id, address) = &probed[probe];
-            sent.lock().expect("not poisoned").insert(*id, Instant::now());
-            report(&format!("probe-{id}-{REPORTS}"), "燃气隐患", address)?;
-            probe += 1;
-        }
-        std::thread::sleep(BURST_EVERY);
-    }
-    Ok(())
+}
+
+fn now_ms() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
 }
 
 /// Notes each probe's warning as soon as the shard's change log has it.

@@ -4,19 +4,25 @@
 //!  1. a synthetic city's records into the raw topics                     not measured
 //!  2. standard addresses and names to a gazetteer                        not measured
 //!  3. everything else: raw bytes ─► normalise ─► fusion ─► state, lake   records/s, per core, share of each stage
-//!  4. hazard reports at half of that rate: arrival ─► warning            p50, p99
+//!  4. the same feeds' later readings at half of that rate: arrival of a report ─► warning   p50, p99
+//!  5. the same with hazard reports alone as the load, the dearest kind of record            p50, p99
 //! ```
 //!
 //! The broker's own CPU is not counted. Prints a table; never fails on time.
 
 mod cpu;
 mod latency;
+mod later;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use cpu::Watch;
+use latency::Load;
 use yibiao::{
     config::{Config, Serve, Stage},
     pipeline::Pipeline,
@@ -38,9 +44,13 @@ struct Args {
     #[arg(long, default_value_t = 21)]
     days: u32,
 
-    /// Seconds for which hazard reports are sent at half load.
+    /// Seconds of each load under which warnings are timed.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+
+    /// Days after those, whose readings are the load.
+    #[arg(long, default_value_t = 21)]
+    later_days: u32,
 
     #[arg(long, default_value = "pipelines")]
     pipelines: PathBuf,
@@ -65,10 +75,12 @@ fn main() -> Result<()> {
 
 async fn run(args: Args) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let plan = Plan { dwellings: args.dwellings, days: args.days, ..Plan::default() };
+    let plan = Plan { dwellings: args.dwellings, days: args.days + args.later_days, ..Plan::default() };
     let city = dir.path().join("city");
     eprintln!("making a city of {} dwellings, {} days", grouped(args.dwellings.into()), args.days);
     write_city(&plan, &city, |_| {})?;
+    let set_aside = dir.path().join("later");
+    later::set_aside(&city.join("sources"), &set_aside, args.days)?;
     let mut config = Config {
         data: dir.path().join("data"),
         pipelines: args.pipelines.clone(),
@@ -110,11 +122,16 @@ async fn run(args: Args) -> Result<()> {
     }
 
     let rate = (records / seconds / 2.0) as u64;
-    let latency = latency::measure(config, rate, args.seconds).await?;
-    println!("| hazard reports at half of that rate | {}/s for {} s |", grouped(rate), args.seconds);
-    println!("| warnings raised by them | {} |", latency.warnings);
-    println!("| record's arrival to warning, p50 | {:.0} ms |", latency.p50_ms);
-    println!("| record's arrival to warning, p99 | {:.0} ms |", latency.p99_ms);
+    let readings = later::records(&config, &set_aside, dir.path()).await?;
+    let length = Duration::from_secs(args.seconds);
+    for (round, load) in [Load::Readings(readings), Load::HazardReports].into_iter().enumerate() {
+        let what = load.name();
+        let measured = latency::measure(config.clone(), load, rate, length, round).await?;
+        println!("| {what} at half of that rate | {}/s for {:.0} s |", grouped(rate), measured.seconds);
+        println!("| warnings raised meanwhile | {} |", measured.warnings);
+        println!("| a report's arrival to its warning, p50 | {:.0} ms |", measured.p50_ms);
+        println!("| a report's arrival to its warning, p99 | {:.0} ms |", measured.p99_ms);
+    }
     println!("| peak memory | {} MB |", yibiao::report::peak_memory_bytes() >> 20);
     Ok(())
 }
