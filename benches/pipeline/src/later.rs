@@ -39,7 +39,7 @@ pub fn set_aside(sources: &Path, later: &Path, days: u32) -> Result<()> {
 pub async fn records(config: &Config, later: &Path, dir: &Path) -> Result<Vec<Message>> {
     let broker = yibiao_broker::Broker::start(yibiao_broker::Config::new(dir.join("broker"))).await?;
     let mut config = config.clone();
-    config.kafka = yibiao_topics::ClientConfig::at(&broker.bootstrap());
+    config.kafka = yibiao_topics::ClientConfig::at(broker.bootstrap());
     config.data = dir.join("later-data");
     config.sources.clear();
     let mut topics = Vec::new();

@@ -16,6 +16,7 @@ pub mod pipeline;
 mod profile;
 pub mod progress;
 pub mod report;
+mod resolve_address;
 pub mod status;
 mod telemetry;
 

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use yibiao_serve::{Format, run_sql, sql};
 use yibiao_tables::{Lake, lake::Layout};
 
-use crate::{config::Config, installation::Installation};
+use crate::{config::Config, installation::Installation, resolve_address::resolve_address};
 
 /// Query the fused tables: `places`, `warnings`, their change logs `places_changes` and `warnings_changes`, and
-/// `fact_<kind>`; `select * from catalogue` describes them.
+/// `fact_<kind>`; `select * from catalogue` describes them. `resolve_address(text)` gives the place that a text names.
 #[derive(Debug, clap::Args)]
 pub struct Sql {
     /// One statement that reads.
@@ -18,6 +18,10 @@ pub struct Sql {
     /// The lake's folder; that of the configuration where it is left out.
     #[arg(long)]
     lake: Option<PathBuf>,
+
+    /// The folder of gazetteers that `resolve_address` answers by; where it is left out, the one beside the lake.
+    #[arg(long)]
+    gazetteer: Option<PathBuf>,
 
     #[arg(long, default_value = "yibiao.toml")]
     config: PathBuf,
@@ -33,18 +37,23 @@ pub struct Sql {
 
 impl Sql {
     pub async fn run(self) -> Result<()> {
-        let (lake, pipelines, shards) = match self.lake {
-            Some(lake) => (lake, self.pipelines, yibiao_topics::Layout::default().std_partitions),
+        let (lake, gazetteer, pipelines, shards) = match self.lake {
+            Some(lake) => {
+                let gazetteer = lake.join("../gazetteer");
+                (lake, gazetteer, self.pipelines, yibiao_topics::Layout::default().std_partitions)
+            }
             None => {
                 let config =
                     Config::read(&self.config).context("say where the tables are: --lake, or --config")?;
-                (config.layout().lake, config.pipelines, config.topics.std_partitions)
+                let layout = config.layout();
+                (layout.lake, layout.gazetteer, config.pipelines, config.topics.std_partitions)
             }
         };
         let installation = Installation::load(&pipelines)?;
         let location = lake.to_str().context("the lake's path is not UTF-8")?;
         let lake = Lake::open(location, Layout::new(&installation.tables, shards))?;
-        let answer = run_sql(&lake.session([])?, &self.query).await?;
+        let functions = [resolve_address(self.gazetteer.unwrap_or(gazetteer))];
+        let answer = run_sql(&lake.session(functions)?, &self.query).await?;
         sql::write(&answer, self.format, std::io::stdout().lock())?;
         Ok(())
     }

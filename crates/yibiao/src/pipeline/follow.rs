@@ -5,7 +5,7 @@ use std::future::Future;
 use anyhow::{Context, Result};
 
 use super::Pipeline;
-use crate::{config::Stage, status};
+use crate::{config::Stage, resolve_address::resolve_address, status};
 
 impl Pipeline {
     /// Runs every stage of this process until `stop`, or until one fails; then ends them in order.
@@ -65,8 +65,8 @@ impl Pipeline {
 
     async fn start_serving(&mut self) -> Result<()> {
         let config = yibiao_serve::postgres::Config { listen: self.config.serve.sql, ..Default::default() };
-        let sql =
-            yibiao_serve::postgres::postgres(&config, self.lake.session([])?, self.shutdown.clone()).await?;
+        let session = self.lake.session([resolve_address(&self.layout.gazetteer)])?;
+        let sql = yibiao_serve::postgres::postgres(&config, session, self.shutdown.clone()).await?;
         let places = vec![
             ("SQL (PostgreSQL)".to_owned(), sql.address.to_string()),
             ("指标 (Prometheus)".to_owned(), format!("http://{}/metrics", self.config.serve.metrics)),
