@@ -1,44 +1,67 @@
-//! `yibiao address`: parse, resolve, explain and compare addresses, one a line, in order.
+//! `yibiao address`: parse, resolve, explain and compare addresses, in the order of the input.
+//!
+//! ```text
+//!  rows (lines, JSON lines, CSV, Parquet) ─► in_order (all cores) ─► answers (JSON lines, Parquet)
+//!                                               │
+//!                                            places (a gazetteer, or a list made into one)
+//! ```
 
-use std::{
-    io::{BufRead, BufWriter, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod answers;
+mod in_order;
+mod places;
+mod rows;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
-use yibiao_address::{
-    Divisions, Gazetteer, GazetteerBuilder, Language, Level, Query, Resolver, Scratch, StandardAddress,
-    match_pair, parse,
-};
+use yibiao_address::{Answer, Divisions, Language, Parsed, Query, Scratch, match_pair, parse};
 
-/// Lines that are worked on at a time, divided among the cores.
-const CHUNK_LINES: usize = 20_000;
+use answers::{Out, Said};
+use places::{PlaceName, Places};
+use rows::{Input, Row};
 
 /// Parse, resolve, explain and compare addresses.
 #[derive(Debug, clap::Subcommand)]
 pub enum Address {
-    /// Lines on standard input to JSON lines: the elements of each address, with their spans.
-    Parse,
-    /// JSON lines `{"city","name","address"}` to JSON lines: the place of each, or why there is none.
-    Resolve(Places),
+    /// The elements of each address, with their spans in the original text. Lines on standard input, unless told
+    /// otherwise.
+    Parse(Parse),
+    /// The place of each address, or why there is none. JSON lines `{"city","name","address"}` on standard input,
+    /// unless told otherwise.
+    Resolve(Resolve),
     /// Show how one address is resolved: each step, candidate and score.
     Explain(Explain),
     /// JSON lines `{"query","candidate"}` to `{"match"}`: 0 none, 1 one contains the other, 2 the same place.
-    Match,
+    Match(Match),
 }
 
-/// What addresses are resolved against: a gazetteer, or a list of places.
 #[derive(Debug, clap::Args)]
-pub struct Places {
-    /// Tab-separated places: place_id, city, name, address, lng, lat; several rows a place are several forms.
-    #[arg(long, required_unless_present = "gazetteer", conflicts_with = "gazetteer")]
-    places: Option<PathBuf>,
+pub struct Parse {
+    #[command(flatten)]
+    input: Input,
 
-    /// A gazetteer file (.ybg), or a folder with a CURRENT one.
+    /// How the answers are written.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    output: answers::Form,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Resolve {
+    #[command(flatten)]
+    places: Places,
+
+    #[command(flatten)]
+    input: Input,
+
+    /// How the answers are written.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    output: answers::Form,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Match {
+    /// The file of JSON lines; standard input where it is left out.
     #[arg(long)]
-    gazetteer: Option<PathBuf>,
+    input: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,45 +86,33 @@ pub struct Explain {
 }
 
 #[derive(Deserialize)]
-struct QueryLine {
-    #[serde(default)]
-    city: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    address: String,
-}
-
-#[derive(Deserialize)]
-struct PairLine {
+struct Pair {
     query: String,
     candidate: String,
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
 }
 
 impl Address {
     pub fn run(self) -> Result<()> {
         match self {
-            Address::Parse => {
+            Address::Parse(command) => {
                 let divisions = Divisions::bundled();
-                each_line(|line, _| Ok(serde_json::to_string(&parse(line, divisions, None))?))
+                let chunks = command.input.chunks(rows::Form::Lines)?;
+                answer(chunks, command.output, |row| -> Parsed { parse(&row.address, divisions, None) })
             }
-            Address::Match => each_line(|line, number| {
-                let pair: PairLine = read(line, number)?;
-                Ok(format!("{{\"match\":{}}}", match_pair(&pair.query, &pair.candidate)))
-            }),
-            Address::Resolve(places) => {
-                let places = places.open()?;
-                each_line(|line, number| {
-                    let query: QueryLine = read(line, number)?;
-                    SCRATCH.with_borrow_mut(|scratch| {
-                        let query = Query {
-                            text: &query.address,
-                            city: query.city.as_deref(),
-                            name: query.name.as_deref(),
-                        };
-                        places.answer(&query, scratch)
-                    })
+            Address::Resolve(command) => {
+                let places = command.places.open()?;
+                let chunks = command.input.chunks(rows::Form::Jsonl)?;
+                answer(chunks, command.output, |row| -> Answer<PlaceName> {
+                    let query =
+                        Query { text: &row.address, city: row.city.as_deref(), name: row.name.as_deref() };
+                    SCRATCH.with_borrow_mut(|scratch| places.answer(&query, scratch))
                 })
             }
+            Address::Match(command) => command.run(),
             Address::Explain(explain) => {
                 let places = explain.places.open()?;
                 let language = if explain.english { Language::English } else { Language::Chinese };
@@ -117,145 +128,40 @@ impl Address {
     }
 }
 
-thread_local! {
-    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
-}
-
-/// A resolver, and the ids by which the user knows the places.
-struct Opened {
-    resolver: Resolver,
-    /// Of a list of places: the user's id of place n + 1.
-    ids: Vec<String>,
-    _built: Option<tempfile::TempDir>,
-}
-
-impl Opened {
-    /// The answer as JSON, with the user's own place ids.
-    fn answer(&self, query: &Query<'_>, scratch: &mut Scratch) -> Result<String> {
-        let answer = self.resolver.resolve(query, scratch);
-        if self.ids.is_empty() {
-            return Ok(serde_json::to_string(&answer)?);
-        }
-        let named = |id: u64| match self.ids.get((id as usize).wrapping_sub(1)) {
-            Some(name) => name.clone(),
-            None => id.to_string(),
-        };
-        Ok(serde_json::to_string(&answer.map_ids(named))?)
+/// An answer for each row, in the order of the rows.
+fn answer<S: Said + Send>(
+    chunks: impl Iterator<Item = Result<Vec<Row>>>,
+    form: answers::Form,
+    work: impl Fn(&Row) -> S + Sync,
+) -> Result<()> {
+    let mut out = Out::new::<S>(form)?;
+    for rows in chunks {
+        let rows = rows?;
+        let answers = in_order::map(&rows, |row| {
+            let said = work(row);
+            let line = answers::line(form, row, &said)?;
+            Ok((said, line))
+        });
+        out.write(&rows, answers)?;
     }
+    out.finish()
 }
 
-impl Places {
-    fn open(&self) -> Result<Opened> {
-        if let Some(path) = &self.gazetteer {
-            let path = if path.is_dir() {
-                let folder = yibiao_normalise::GazetteerFolder::new(path)?;
-                let version = folder.current()?.with_context(|| {
-                    format!(
-                        "{} holds no gazetteer yet: build one with `yibiao gazetteer build`",
-                        path.display()
-                    )
+impl Match {
+    fn run(&self) -> Result<()> {
+        let chunks = rows::numbered(self.input.as_deref())?;
+        let mut out = std::io::BufWriter::new(std::io::stdout());
+        for lines in chunks {
+            let answers = in_order::map(&lines?, |(number, line)| -> Result<String> {
+                let pair: Pair = serde_json::from_str(line).with_context(|| {
+                    format!("line {number} of the input is not {{\"query\":…,\"candidate\":…}}")
                 })?;
-                folder.path_of(&version)
-            } else {
-                path.clone()
-            };
-            let resolver = Resolver::new(Arc::new(Gazetteer::open(&path)?));
-            return Ok(Opened { resolver, ids: Vec::new(), _built: None });
-        }
-        let Some(path) = &self.places else { bail!("give --places or --gazetteer") };
-        let dir = tempfile::tempdir().context("making a folder for the gazetteer")?;
-        let built = dir.path().join("places.ybg");
-        let ids = build(path, &built)?;
-        let resolver = Resolver::new(Arc::new(Gazetteer::open(&built)?));
-        Ok(Opened { resolver, ids, _built: Some(dir) })
-    }
-}
-
-/// Builds a gazetteer of the places in a tab-separated file; returns their ids in the file, in the order of their numbers.
-fn build(path: &Path, out: &Path) -> Result<Vec<String>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading places from {}", path.display()))?;
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
-    let column = |name: &str| {
-        header.iter().position(|column| *column == name).with_context(|| {
-            format!(
-                "{} has no column {name}; it needs place_id, city, name and address, tab-separated",
-                path.display()
-            )
-        })
-    };
-    let (id, city, name, address) =
-        (column("place_id")?, column("city")?, column("name")?, column("address")?);
-    let (lng, lat) = (column("lng").ok(), column("lat").ok());
-    let mut builder = GazetteerBuilder::new(Divisions::bundled());
-    let mut ids: Vec<String> = Vec::new();
-    let mut numbers: std::collections::HashMap<String, u64> = std::collections::HashMap::new();
-    for (index, line) in lines.enumerate() {
-        let cells: Vec<&str> = line.split('\t').collect();
-        let cell = |at: usize| cells.get(at).copied().unwrap_or_default();
-        let degrees = |at: Option<usize>| at.and_then(|at| cell(at).parse::<f64>().ok());
-        let place = *numbers.entry(cell(id).to_owned()).or_insert_with(|| {
-            ids.push(cell(id).to_owned());
-            ids.len() as u64
-        });
-        builder
-            .add(StandardAddress {
-                place,
-                level: Level::Compound,
-                city: cell(city).to_owned(),
-                name: Some(cell(name).to_owned()).filter(|name| !name.is_empty()),
-                address: cell(address).to_owned(),
-                lng_lat: degrees(lng).zip(degrees(lat)),
-                ..StandardAddress::default()
-            })
-            .with_context(|| format!("line {} of {}", index + 2, path.display()))?;
-    }
-    builder.finish(out)?;
-    Ok(ids)
-}
-
-fn read<'a, T: Deserialize<'a>>(line: &'a str, number: usize) -> Result<T> {
-    serde_json::from_str(line).with_context(|| format!("line {number} of the input is not as expected"))
-}
-
-/// Maps lines of standard input to lines of standard output, in order, on all cores. The second argument is
-/// the line's number, from 1.
-fn each_line(work: impl Fn(&str, usize) -> Result<String> + Sync) -> Result<()> {
-    let mut input = std::io::stdin().lock().lines();
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut first = 1;
-    loop {
-        let lines: Vec<String> = input.by_ref().take(CHUNK_LINES).collect::<Result<_, _>>()?;
-        if lines.is_empty() {
-            out.flush()?;
-            return Ok(());
-        }
-        let part = lines.len().div_ceil(cores);
-        let work = &work;
-        let answers: Vec<Result<Vec<String>>> = std::thread::scope(|scope| {
-            let parts: Vec<_> = lines
-                .chunks(part)
-                .enumerate()
-                .map(|(at, lines)| {
-                    let first = first + at * part;
-                    scope.spawn(move || {
-                        lines
-                            .iter()
-                            .enumerate()
-                            .map(|(n, line)| work(line, first + n))
-                            .collect::<Result<Vec<_>>>()
-                    })
-                })
-                .collect();
-            parts.into_iter().map(|part| part.join().expect("a worker does not panic")).collect()
-        });
-        for part in answers {
-            for answer in part? {
-                writeln!(out, "{answer}")?;
+                Ok(format!("{{\"match\":{}}}", match_pair(&pair.query, &pair.candidate)))
+            });
+            for answer in answers {
+                std::io::Write::write_all(&mut out, format!("{}\n", answer?).as_bytes())?;
             }
         }
-        first += lines.len();
+        Ok(std::io::Write::flush(&mut out)?)
     }
 }
