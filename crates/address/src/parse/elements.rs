@@ -224,7 +224,7 @@ impl Writer<'_> {
         let line: Vec<DivisionId> = deepest.map(|d| divisions.line(d).collect()).unwrap_or_default();
         let levels = [Level::Province, Level::City, Level::County, Level::Township, Level::Community];
         for level in levels {
-            let mention = area.mentions.iter().rev().find(|m| m.level == level);
+            let mention = area.mention(level);
             let implied = line.iter().copied().find(|&d| divisions.get(d).level == level).or_else(|| {
                 (level == Level::City).then(|| deepest.and_then(|d| divisions.municipality(d))).flatten()
             });

@@ -1,0 +1,344 @@
+//! Divisions that the tables know, by their names in full, short or of the past.
+
+use super::form::office;
+use super::{Area, CONTEXT_MAX, Mention, is_gap, starts};
+use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::model::Level;
+
+/// After these a short name is the beginning of a road, a compound or an office.
+const STREET_HEADS: [&str; 31] = [
+    "路", "街", "巷", "道", "弄", "里", "坊", "桥", "站", "村", "苑", "园", "大", "东路", "西路", "南路",
+    "北路", "中路", "东街", "西街", "南街", "北街", "花", "新村", "小区", "公", "广场", "家", "嘉", "国际",
+    "商",
+];
+/// Of those, what may begin another name behind a county at the very beginning: 义乌望月城, 宁海大桥路.
+const WEAK_HEADS: [&str; 6] = ["大", "公", "家", "嘉", "国际", "商"];
+/// After these a short name below the county is the beginning of a longer name.
+const NAME_HEADS: [&str; 40] = [
+    "工业",
+    "科技",
+    "经济",
+    "高新",
+    "产业",
+    "创业",
+    "功能区",
+    "开发区",
+    "新城",
+    "新区",
+    "文化",
+    "汽车",
+    "市场",
+    "中心",
+    "中学",
+    "小学",
+    "宾馆",
+    "医院",
+    "学府",
+    "印象",
+    "新天地",
+    "融创",
+    "万达",
+    "信用",
+    "法院",
+    "政府",
+    "支行",
+    "派出所",
+    "公租房",
+    "东区",
+    "西区",
+    "南区",
+    "北区",
+    "一",
+    "二",
+    "三",
+    "四",
+    "东",
+    "西",
+    "社区",
+];
+
+/// What stands behind a name.
+struct Behind<'a> {
+    text: &'a [char],
+    /// Nothing, or a gap.
+    parted: bool,
+    /// The beginning of a road or a compound's name.
+    street: bool,
+}
+
+impl<'a> Behind<'a> {
+    fn new(text: &'a [char]) -> Self {
+        let parted = text.first().is_none_or(|&c| is_gap(c));
+        let street = !parted && STREET_HEADS.iter().any(|h| starts(text, h).is_some());
+        Self { text, parted, street }
+    }
+
+    /// May a county's short name stand before this at the very beginning of a text?
+    fn may_follow_county(&self) -> bool {
+        !self.street || WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some())
+    }
+
+    /// 大沥望月站, 白塔月路: the short name of a township begins another name.
+    fn continues_name(&self) -> bool {
+        self.street
+            || self.text.get(1).is_some_and(|c| "路街巷弄桥村区".contains(*c))
+            || NAME_HEADS.iter().any(|h| starts(self.text, h).is_some())
+    }
+
+    /// Does a division of `id` follow, or `id` itself in full?
+    fn names_within(&self, divisions: &Divisions, id: DivisionId) -> bool {
+        let mut found = false;
+        divisions.lexicon().prefixes(self.text, |name, length| {
+            found |= divisions.meanings(name).iter().any(|&(inner, naming)| {
+                let level = divisions.get(inner).level;
+                let named = match naming {
+                    Naming::Full => level <= Level::Township,
+                    Naming::Short => {
+                        inner != id && level <= Level::County && !Behind::new(&self.text[length..]).street
+                    }
+                    _ => false,
+                };
+                named && divisions.within(inner, id)
+            });
+        });
+        found
+    }
+
+    /// 奉化市, which is 奉化区 today; 靖州县, which is 靖州苗族侗族自治县; 宁围镇, which is a 街道: how much belongs
+    /// to the short name before it.
+    fn renamed(&self, level: Level) -> Option<usize> {
+        let next = self.text.get(1).copied();
+        match (level, self.text.first()?) {
+            (Level::County, '市') if !matches!(next, Some('场' | '民' | '政')) => Some(1),
+            (Level::County, '县' | '区') => Some(1),
+            (Level::City, '州') => Some(1),
+            (Level::City, '地') if next == Some('区') => Some(2),
+            (Level::Township, '镇' | '乡') if !matches!(next, Some('路' | '街')) => Some(1),
+            (Level::Township, '街') if matches!(next, Some('道' | '办')) => Some(2),
+            (Level::Township, _) => {
+                let people = self.text.iter().take(4).position(|&c| c == '族')?;
+                let closed = matches!(self.text.get(people + 1), Some('镇' | '乡'));
+                closed.then_some(people + 2)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Area {
+    /// A name of the lexicon at `at`, longest first.
+    pub(super) fn known(&mut self, divisions: &Divisions, text: &[char], at: usize) -> Option<usize> {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        divisions.lexicon().prefixes(&text[at..], |name, length| found.push((name, length)));
+        let end = found.iter().rev().find_map(|&(name, length)| {
+            self.accept(divisions, text, (at, at + length), divisions.meanings(name))
+        });
+        self.found = found;
+        end
+    }
+
+    fn accept(
+        &mut self,
+        divisions: &Divisions,
+        text: &[char],
+        (start, end): (usize, usize),
+        meanings: &[(DivisionId, Naming)],
+    ) -> Option<usize> {
+        let behind = Behind::new(&text[end..]);
+        // 武夷山市场 is a market, but 张掖市民乐县 is not.
+        if text[end - 1] == '市'
+            && matches!(behind.text, ['场' | '民' | '政', ..])
+            && !meanings.iter().any(|m| behind.names_within(divisions, m.0))
+        {
+            return None;
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.clear();
+        let mut best: Option<(Level, Naming)> = None;
+        for &(id, naming) in meanings {
+            if self.fits(divisions, &text[start..end], &behind, meanings, (id, naming))
+                && kept.len() < CONTEXT_MAX
+            {
+                let level = divisions.get(id).level;
+                best = Some(best.map_or((level, naming), |b: (Level, Naming)| b.min((level, naming))));
+                kept.push(id);
+            }
+        }
+        let end = match best {
+            Some((_, naming)) => {
+                // Of what fits, the widest level: 南通 the city before 通州 the former county.
+                let widest = kept.iter().map(|&id| divisions.get(id).level).min().unwrap_or_default();
+                kept.retain(|&id| divisions.get(id).level == widest);
+                Some(self.mention_of(divisions, (start, end), &behind, &kept, naming))
+            }
+            None => self.contradicts(divisions, (start, end), behind.parted, meanings).then_some(end),
+        };
+        self.kept = kept;
+        end
+    }
+
+    /// Notes that `ids`, all of one level, are meant by the name at [start, end). Gives where the mention ends.
+    fn mention_of(
+        &mut self,
+        divisions: &Divisions,
+        (start, mut end): (usize, usize),
+        behind: &Behind<'_>,
+        ids: &[DivisionId],
+        naming: Naming,
+    ) -> usize {
+        let level = divisions.get(ids[0]).level;
+        if level == Level::Province && naming == Naming::Full && self.deepest() >= Level::City {
+            self.beginning = self.beginning.saturating_add(1);
+        }
+        let renamed = (naming == Naming::Short).then(|| behind.renamed(level)).flatten();
+        let (more, naming) = renamed.map_or((0, naming), |more| (more, Naming::Full));
+        end += more;
+        if level == Level::Township {
+            end += office(&behind.text[more..]);
+        }
+        let beginning = self.beginning;
+        self.push(Mention { start, end, level, division: Some(ids[0]), naming, beginning });
+        self.settle(divisions, ids);
+        end
+    }
+
+    /// May the name at hand mean `id`, after all that the text said before it?
+    fn fits(
+        &self,
+        divisions: &Divisions,
+        name: &[char],
+        behind: &Behind<'_>,
+        meanings: &[(DivisionId, Naming)],
+        (id, naming): (DivisionId, Naming),
+    ) -> bool {
+        let level = divisions.get(id).level;
+        let agrees = self.context.iter().any(|&c| divisions.agree(c, id));
+        let near = agrees && self.context.iter().any(|&c| divisions.get(c).level >= Level::City);
+        let anywhere = self.context.is_empty();
+        match (naming, level) {
+            (Naming::Full | Naming::Former, Level::Province | Level::City | Level::County) => {
+                agrees || anywhere
+            }
+            (Naming::Full, Level::Township) => {
+                let road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
+                // 青禾镇青禾镇学堂: the second is the name of a school.
+                let again = !behind.parted && self.names(id);
+                let alone = anywhere && meanings.len() <= 3 && self.mentions.is_empty();
+                (agrees || alone) && !road && !again
+            }
+            (Naming::Full, _) => near && !behind.street,
+            (Naming::Short, Level::Township | Level::Community) => {
+                let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
+                let street_like = name.last().is_some_and(|c| "路街巷桥道里".contains(*c));
+                let plain = !behind.continues_name() && (behind.parted || !(street_like || number));
+                near && self.deepest() < Level::Township && (plain || behind.renamed(level).is_some())
+            }
+            // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
+            // counties where the text begins with them.
+            (Naming::Short | Naming::FormerShort, _) => {
+                let within = behind.names_within(divisions, id);
+                let renamed = behind.renamed(level).is_some();
+                let alone = anywhere
+                    && naming == Naming::Short
+                    && (level <= Level::City
+                        || divisions.get(id).name.ends_with('市')
+                        || within
+                        || self.begins_with_county(divisions, behind, meanings));
+                let again = level <= self.deepest() && !behind.parted;
+                let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
+                let head =
+                    behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
+                (agrees || alone) && (within || renamed || !(head || again || township))
+            }
+            (Naming::FormerVague, _) => near,
+            (Naming::Former, _) => false,
+        }
+    }
+
+    /// Was `id` named since the text last began anew?
+    fn names(&self, id: DivisionId) -> bool {
+        self.mentions.iter().any(|m| m.beginning == self.beginning && m.division == Some(id))
+    }
+
+    /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
+    fn begins_with_county(
+        &self,
+        divisions: &Divisions,
+        behind: &Behind<'_>,
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let wide =
+            meanings.iter().filter(|m| m.1 <= Naming::Short && divisions.get(m.0).level <= Level::County);
+        self.mentions.is_empty() && wide.count() == 1 && behind.may_follow_county()
+    }
+
+    /// A division that does not lie where all before it lies.
+    fn contradicts(
+        &mut self,
+        divisions: &Divisions,
+        (start, end): (usize, usize),
+        parted: bool,
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let Some(&(id, naming)) = meanings.iter().min_by_key(|m| (m.1, divisions.get(m.0).level)) else {
+            return false;
+        };
+        let level = divisions.get(id).level;
+        let clear = match naming {
+            // 城区, 郊区: of another city only where nothing else is meant.
+            Naming::Full | Naming::Former => level <= Level::County && end - start > 2,
+            // 天宁-望月-: behind a county it is a quarter's name; 南京附近-湖州- is another city.
+            Naming::Short => {
+                level <= Level::City && parted && !self.mentions.iter().any(|m| m.level >= Level::County)
+            }
+            _ => false,
+        };
+        if !clear {
+            return self.township_nearby(divisions, (start, end), meanings);
+        }
+        // All that the text itself named so far may hold it: only the feed's default is against it.
+        let text_agrees = self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
+        if text_agrees {
+            // The text is right.
+            self.context.clear();
+            let best = meanings.iter().filter(|m| m.1 == naming && divisions.get(m.0).level == level);
+            self.context.extend(best.map(|m| m.0).take(CONTEXT_MAX));
+        } else if level <= Level::City || self.elsewhere.is_none() {
+            self.context.extend(meanings.iter().filter(|m| m.1 == naming).map(|m| m.0).take(4));
+        }
+        if level <= Level::City || text_agrees {
+            self.elsewhere = Some(id);
+        }
+        if level == Level::Province && self.deepest() >= Level::City {
+            self.beginning = self.beginning.saturating_add(1);
+        }
+        let beginning = self.beginning;
+        self.push(Mention { start, end, level, division: Some(id), naming, beginning });
+        true
+    }
+
+    /// A township of the same city, but of another county than the text says: both may be meant.
+    fn township_nearby(
+        &mut self,
+        divisions: &Divisions,
+        (start, end): (usize, usize),
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let same_city = |a: DivisionId| {
+            let city = divisions.at_level(a, Level::City);
+            city.is_some() && self.context.iter().any(|&c| divisions.at_level(c, Level::City) == city)
+        };
+        let township = meanings
+            .iter()
+            .find(|m| m.1 == Naming::Full && divisions.get(m.0).level == Level::Township && same_city(m.0));
+        let Some(&(id, naming)) = township else { return false };
+        if self.names(id) {
+            return false;
+        }
+        self.context.push(id);
+        let (level, beginning) = (Level::Township, self.beginning);
+        self.push(Mention { start, end, level, division: Some(id), naming, beginning });
+        true
+    }
+}
