@@ -3,6 +3,7 @@
 //! Names are read one after the other; each keeps, of the divisions that it may mean, those that agree with
 //! what stands before it and with the feed's own area. So 鼓楼区 after 徐州市 is another than after 南京市.
 
+mod communities;
 mod filler;
 mod form;
 mod known;
@@ -69,6 +70,7 @@ impl Area {
             let next = self
                 .filler(divisions, text, at)
                 .or_else(|| self.known(divisions, text, at))
+                .or_else(|| self.community(divisions, text, at))
                 .or_else(|| self.by_form(text, at));
             at = match next {
                 Some(end) => end,

@@ -236,7 +236,7 @@ impl Writer<'_> {
             let element = match known {
                 Some(id)
                     if !matches!(
-                        divisions.get(id).name.as_str(),
+                        divisions.get(id).name,
                         "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划"
                     ) =>
                 {

@@ -58,16 +58,16 @@ const NAME_HEADS: [&str; 40] = [
 ];
 
 /// What stands behind a name.
-struct Behind<'a> {
+pub(super) struct Behind<'a> {
     text: &'a [char],
     /// Nothing, or a gap.
     parted: bool,
     /// The beginning of a road or a compound's name.
-    street: bool,
+    pub street: bool,
 }
 
 impl<'a> Behind<'a> {
-    fn new(text: &'a [char]) -> Self {
+    pub fn new(text: &'a [char]) -> Self {
         let parted = text.first().is_none_or(|&c| is_gap(c));
         let street = !parted && STREET_HEADS.iter().any(|h| starts(text, h).is_some());
         Self { text, parted, street }
