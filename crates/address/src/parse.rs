@@ -9,6 +9,7 @@ pub(crate) mod area;
 pub(crate) mod door;
 mod elements;
 pub(crate) mod label;
+pub(crate) mod names;
 pub(crate) mod street;
 
 pub use elements::{AreaElement, Element, Parsed, parse};

@@ -1,8 +1,9 @@
 //! The elements of one text, for people and for JSON lines.
 
 use super::area::{Area, is_gap};
-use super::door::{DOORS_MAX, Door, DoorKind, find_doors};
+use super::door::{DOORS_MAX, Door, DoorKind, find_doors, more_doors};
 use super::label::Label;
+use super::names::{Piece, PieceKind, pieces};
 use super::street::{Street, streets};
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
@@ -71,6 +72,7 @@ pub(crate) struct Sketch {
     pub doors: Vec<Door>,
     pub door_span: Option<(usize, usize)>,
     pub group: Option<(usize, usize)>,
+    pub pieces: Vec<Piece>,
     pub compound: Option<(usize, usize)>,
 }
 
@@ -85,7 +87,11 @@ impl Sketch {
         streets(text, from, &mut self.streets);
         let cursor = self.after_street(from);
         self.door_span = find_doors(text, cursor, &mut self.doors);
-        self.compound = self.name_between(text, cursor);
+        if let Some((_, end)) = self.door_span {
+            more_doors(text, end, &mut self.doors);
+        }
+        self.read_names(text, from);
+        self.compound = self.name();
     }
 
     /// The road that the address stands on: the first with a number, else the first.
@@ -98,22 +104,33 @@ impl Sketch {
         self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
     }
 
-    /// The name between street and door: what is left of the text after gaps and places nearby are cut off.
-    fn name_between(&self, text: &[char], cursor: usize) -> Option<(usize, usize)> {
-        let limit = self.door_span.map_or(text.len(), |d| d.0);
-        let start = cursor + text[cursor..limit].iter().take_while(|&&c| is_gap(c) || c == '号').count();
-        let open = |c: &char| matches!(c, ' ' | '(') || (*c == '-' && self.door_span.is_none());
-        let mut end = start + text[start..limit].iter().take_while(|c| !open(c)).count();
-        while end > start && is_gap(text[end - 1]) {
-            end -= 1;
+    /// The compound: the first name, of those that are not only near if there are such.
+    fn name(&self) -> Option<(usize, usize)> {
+        let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby);
+        let named = |pieces: &[Piece]| {
+            let name = pieces
+                .iter()
+                .find(|p| matches!(p.kind, PieceKind::Name | PieceKind::Village) && p.end - p.start >= 2);
+            name.map(|p| (p.start, p.end))
+        };
+        near.and_then(|n| named(&self.pieces[n..])).or_else(|| named(&self.pieces))
+    }
+
+    /// Splits what is left between area, streets and doors into pieces.
+    fn read_names(&mut self, text: &[char], from: usize) {
+        self.pieces.clear();
+        let mut at = from;
+        while at < text.len() {
+            let roads = self.streets.iter().filter(|s| s.is_road);
+            let roads = roads.map(|s| (s.start, s.number.map_or(s.end, |n| n.end)));
+            let doors = self.doors.iter().map(|d| (d.start, d.end));
+            let taken = roads.chain(doors).filter(|t| t.1 > at).min();
+            let (start, end) = taken.unwrap_or((text.len(), text.len()));
+            if start > at {
+                pieces(text, at, start, &mut self.pieces);
+            }
+            at = end.max(at + 1);
         }
-        let name = &text[start..end.max(start)];
-        let relative = [
-            "路口", "对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北",
-            "米", "北侧", "南侧", "东侧", "西侧",
-        ];
-        let is_relative = relative.iter().any(|r| contains(name, r));
-        (name.len() >= 2 && !is_relative).then_some((start, end))
     }
 }
 
@@ -307,7 +324,10 @@ pub(crate) enum Role {
 pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
     let mut out = [Role::Number; DOORS_MAX];
     for (i, door) in doors.iter().enumerate().take(DOORS_MAX) {
-        let open = doors[i + 1..].iter().filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao)).count();
+        let open = doors[i + 1..]
+            .iter()
+            .filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao | DoorKind::Room))
+            .count();
         let later = doors.len() - i - 1;
         let has = |r: Role| out[..i].contains(&r);
         let role =

@@ -41,7 +41,7 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
         };
         if let Some(end) = road_end(text, start, at).filter(|&end| !behind_door(end)) {
             let number = number(text, end);
-            let begin = without_lead(text, start, end);
+            let begin = without_lead(text, super::names::road_start(text, start, end), end);
             out.push(Street { start: begin, end, number, is_road: true });
             at = number.map_or(end, |n| n.end);
             start = at;

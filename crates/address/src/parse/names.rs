@@ -1,0 +1,374 @@
+//! Names by their structure: where one ends and the next begins, without knowing any of them.
+//!
+//! ```text
+//!  云栖花园小区│桂雨苑│二期      青山工业区│松涛路      松涛路│与│竹海路│交叉口│云栖大厦│旁
+//! ```
+//! A name ends with a word of [`ENDS`], unless a word of [`FOLLOWERS`] carries it on.
+
+use super::area::is_gap;
+use super::begins;
+
+/// What a name ends with, for certain: what follows begins another.
+const ENDS: [&str; 72] = [
+    "小区",
+    "花园",
+    "家园",
+    "新村",
+    "广场",
+    "大厦",
+    "公寓",
+    "市场",
+    "工业区",
+    "工业园区",
+    "工业园",
+    "产业园区",
+    "产业园",
+    "科技园区",
+    "科技园",
+    "创业园",
+    "创意园",
+    "物流园",
+    "软件园",
+    "开发区",
+    "功能区",
+    "示范区",
+    "度假区",
+    "园区",
+    "花苑",
+    "雅苑",
+    "名苑",
+    "佳苑",
+    "景苑",
+    "嘉苑",
+    "新苑",
+    "华苑",
+    "嘉园",
+    "佳园",
+    "馨园",
+    "公馆",
+    "华府",
+    "华庭",
+    "豪庭",
+    "商贸城",
+    "商城",
+    "建材城",
+    "家电城",
+    "汽配城",
+    "五金城",
+    "轻纺城",
+    "服装城",
+    "大楼",
+    "酒店",
+    "宾馆",
+    "小学",
+    "中学",
+    "幼儿园",
+    "医院",
+    "学校",
+    "家属院",
+    "家属区",
+    "生活区",
+    "宿舍",
+    "山庄",
+    "别墅",
+    "车站",
+    "银行",
+    "政府",
+    "大院",
+    "派出所",
+    "卫生院",
+    "加油站",
+    "有限公司",
+    "街坊",
+    "集团",
+    "苑",
+];
+
+/// What carries a name on behind its end: 云栖花园小区, 青禾厂宿舍.
+const FOLLOWERS: [&str; 44] = [
+    "小区",
+    "家属院",
+    "家属区",
+    "家属楼",
+    "家属",
+    "宿舍",
+    "社区",
+    "别墅",
+    "公寓",
+    "大厦",
+    "花园",
+    "新村",
+    "家园",
+    "广场",
+    "写字楼",
+    "住宅",
+    "校区",
+    "小学",
+    "中学",
+    "学校",
+    "幼儿园",
+    "医院",
+    "卫生",
+    "服务",
+    "管委会",
+    "管理",
+    "大酒店",
+    "酒店",
+    "宾馆",
+    "超市",
+    "大楼",
+    "东校",
+    "西校",
+    "南校",
+    "北校",
+    "分行",
+    "支行",
+    "营业",
+    "有限公司",
+    "分公司",
+    "新城",
+    "国际",
+    "会所",
+    "中心",
+];
+
+/// A part of a compound: what a name does not go on with.
+const PARTS: [&str; 26] = [
+    "菜鸟驿站",
+    "快递",
+    "售楼处",
+    "售楼部",
+    "门卫",
+    "物业",
+    "丰巢",
+    "停车场",
+    "门面",
+    "商铺",
+    "底商",
+    "店面",
+    "院内",
+    "回迁",
+    "东门",
+    "西门",
+    "南门",
+    "北门",
+    "正门",
+    "后门",
+    "东区",
+    "西区",
+    "南区",
+    "北区",
+    "中区",
+    "大门",
+];
+
+/// Beside something, between something: what stands before it is near, not here.
+const NEARBY: [&str; 46] = [
+    "斜对面",
+    "正对面",
+    "对面",
+    "对过",
+    "对门",
+    "隔壁",
+    "附近",
+    "旁边",
+    "旁",
+    "门口",
+    "路口",
+    "入口",
+    "交叉路口",
+    "交叉口",
+    "交叉",
+    "交汇处",
+    "交汇口",
+    "交汇",
+    "交界处",
+    "交界",
+    "交口",
+    "丁字路口",
+    "十字路口",
+    "红绿灯",
+    "东侧",
+    "西侧",
+    "南侧",
+    "北侧",
+    "东边",
+    "西边",
+    "南边",
+    "北边",
+    "东面",
+    "西面",
+    "南面",
+    "北面",
+    "以东",
+    "以西",
+    "以南",
+    "以北",
+    "向东",
+    "向西",
+    "向南",
+    "向北",
+    "往东",
+    "往西",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PieceKind {
+    /// A name: a compound, a building, a shop.
+    Name,
+    /// A village or community by its ending.
+    Village,
+    /// A zone that is no place by itself (开发区).
+    Zone,
+    /// A phase, a quarter, a gate.
+    Part,
+    /// 对面, 交叉口: what stands before is only near.
+    Nearby,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub kind: PieceKind,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The length of the longest word of `words` that ends with the character before `end`, from `start` on.
+fn ending(text: &[char], start: usize, end: usize, words: &[&str]) -> usize {
+    let name = &text[start..end];
+    let Some(&last) = name.last() else { return 0 };
+    words
+        .iter()
+        .filter(|w| w.ends_with(last))
+        .map(|w| (w, w.chars().count()))
+        .filter(|(w, n)| *n <= name.len() && begins(&name[name.len() - n..], w))
+        .map(|(_, n)| n)
+        .max()
+        .unwrap_or(0)
+}
+
+/// The length of the longest word of `words` that `text` begins with.
+fn beginning(text: &[char], words: &[&str]) -> usize {
+    words.iter().filter(|w| begins(text, w)).map(|w| w.chars().count()).max().unwrap_or(0)
+}
+
+/// A numeral, letter or direction before 期, 区, 门: 二期, a区, 北门. Its length.
+fn part(text: &[char]) -> usize {
+    let named = beginning(text, &PARTS);
+    if named > 0 {
+        return named;
+    }
+    let mark =
+        |c: &char| c.is_ascii_alphanumeric() || "东西南北中上下".contains(*c) || crate::fold::is_numeral(*c);
+    let marks = text.iter().take(4).take_while(|c| mark(c)).count();
+    let closes = marks > 0 && text.get(marks).is_some_and(|c| "期区".contains(*c));
+    if closes { marks + 1 } else { 0 }
+}
+
+/// Splits the free text [start, end) into pieces, in order.
+pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piece>) {
+    let mut from = start;
+    while from < end && out.len() < PIECES_MAX {
+        if is_gap(text[from]) {
+            from += 1;
+            continue;
+        }
+        let rest = &text[from..end];
+        let near = beginning(rest, &NEARBY);
+        if near > 0 {
+            out.push(Piece { kind: PieceKind::Nearby, start: from, end: from + near });
+            from += near;
+            continue;
+        }
+        let length = part(rest);
+        if length > 0 {
+            out.push(Piece { kind: PieceKind::Part, start: from, end: from + length });
+            from += length;
+            continue;
+        }
+        let (length, kind) = name(rest);
+        out.push(Piece { kind, start: from, end: from + length });
+        from += length;
+    }
+}
+
+const PIECES_MAX: usize = 16;
+
+/// How long the name is that `text` begins with, and what it is by its ending.
+fn name(text: &[char]) -> (usize, PieceKind) {
+    let mut at = 1;
+    while at < text.len() {
+        if is_gap(text[at]) || beginning(&text[at..], &NEARBY) > 0 {
+            break;
+        }
+        if at >= 2 && part(&text[at..]) > 0 {
+            break;
+        }
+        at += 1;
+        let Some(kind) = closed(text, at) else { continue };
+        // 工业园 is only the beginning of 工业园区.
+        if text.get(at) == Some(&'区') && text[at - 1] == '园' {
+            continue;
+        }
+        let follower = beginning(&text[at..], &FOLLOWERS);
+        if follower > 0 {
+            at += follower - 1;
+            continue;
+        }
+        if text.len() - at >= 2 {
+            return (at, kind);
+        }
+    }
+    let kind = closed(text, at).unwrap_or(PieceKind::Name);
+    (at, kind)
+}
+
+/// What the name of the first `end` characters is by its ending, where it ends there.
+fn closed(text: &[char], end: usize) -> Option<PieceKind> {
+    let length = ending(text, 0, end, &ENDS);
+    if length > 0 && (end > length || length > 2) {
+        let zone = ending(text, 0, end, &["开发区", "新区"]) > 0;
+        return Some(if zone { PieceKind::Zone } else { PieceKind::Name });
+    }
+    let village = end >= 3 && matches!(text[..end], [.., '村'] | [.., '社', '区']);
+    village.then_some(PieceKind::Village)
+}
+
+/// Where in [start, end), which ends a road, the road begins: behind the last name that ends in it.
+pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
+    let mut begin = start;
+    for at in start + 2..end.saturating_sub(1) {
+        let name = &text[begin..];
+        let near = ending(text, begin, at, &NEARBY) > 0;
+        let part = at >= begin + 3 && matches!(text[at - 1], '期' | '区') && part_ends(text, begin, at);
+        let zone = text[at - 1] == '园' && text[at] == '区';
+        let ends = !zone && closed(name, at - begin).is_some() || near || part;
+        if ends && is_road(&text[at..end], near) {
+            begin = at;
+        }
+    }
+    begin
+}
+
+/// 二期, a区 before `at`.
+fn part_ends(text: &[char], begin: usize, at: usize) -> bool {
+    (1..=3).any(|n| at > begin + n && part(&text[at - n - 1..at]) == n + 1)
+}
+
+/// Is this a road by itself? 东路, 大道 are only the end of one; 三路, 西巷 may be one behind a name.
+fn is_road(text: &[char], near: bool) -> bool {
+    let stem = match text {
+        [stem @ .., '大', '道' | '街'] => stem,
+        [stem @ .., _] => stem,
+        [] => return false,
+    };
+    match stem {
+        [] => false,
+        [one] => {
+            let lane = matches!(text.last(), Some('巷' | '弄'));
+            let counted = one.is_ascii_digit() || crate::fold::is_numeral(*one);
+            near || lane || counted
+        }
+        _ => true,
+    }
+}
