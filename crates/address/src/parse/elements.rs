@@ -1,10 +1,9 @@
 //! The elements of one text, for people and for JSON lines.
 
 use super::area::{Area, is_gap};
-use super::door::{DOORS_MAX, Door, DoorKind, find_doors, more_doors};
 use super::label::Label;
-use super::names::{Piece, PieceKind, pieces};
-use super::street::{Street, streets};
+use super::roles::{Role, roles};
+use super::sketch::Sketch;
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::model::Level;
@@ -64,109 +63,6 @@ pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Par
     .write(divisions, &sketch)
 }
 
-/// The positions of the elements in folded text. Reused between texts.
-#[derive(Debug, Default)]
-pub(crate) struct Sketch {
-    pub area: Area,
-    pub streets: Vec<Street>,
-    pub doors: Vec<Door>,
-    pub door_span: Option<(usize, usize)>,
-    pub group: Option<(usize, usize)>,
-    pub pieces: Vec<Piece>,
-    pub compound: Option<(usize, usize)>,
-}
-
-impl Sketch {
-    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
-        self.area.read(divisions, text, default);
-        let mut from = self.area.end;
-        self.group = group(text, from);
-        if let Some((_, end)) = self.group {
-            from = end;
-        }
-        streets(text, from, &mut self.streets);
-        let cursor = self.after_street(from);
-        self.door_span = find_doors(text, cursor, &mut self.doors);
-        if let Some((_, end)) = self.door_span {
-            more_doors(text, end, &mut self.doors);
-        }
-        self.read_names(text, from);
-        self.compound = self.name();
-    }
-
-    /// The road that the address stands on: the first with a number, else the first.
-    pub fn street(&self) -> Option<&Street> {
-        let roads = || self.streets.iter().filter(|s| s.is_road);
-        roads().find(|s| s.number.is_some()).or_else(|| roads().next())
-    }
-
-    fn after_street(&self, from: usize) -> usize {
-        self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
-    }
-
-    /// The compound: the first name, of those that are not only near if there are such.
-    fn name(&self) -> Option<(usize, usize)> {
-        let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby);
-        let named = |pieces: &[Piece]| {
-            let name = pieces
-                .iter()
-                .find(|p| matches!(p.kind, PieceKind::Name | PieceKind::Village) && p.end - p.start >= 2);
-            name.map(|p| (p.start, p.end))
-        };
-        near.and_then(|n| named(&self.pieces[n..])).or_else(|| named(&self.pieces))
-    }
-
-    /// Splits what is left between area, streets and doors into pieces.
-    fn read_names(&mut self, text: &[char], from: usize) {
-        self.pieces.clear();
-        let mut at = from;
-        while at < text.len() {
-            let roads = self.streets.iter().filter(|s| s.is_road);
-            let roads = roads.map(|s| (s.start, s.number.map_or(s.end, |n| n.end)));
-            let doors = self.doors.iter().map(|d| (d.start, d.end));
-            let taken = roads.chain(doors).filter(|t| t.1 > at).min();
-            let (start, end) = taken.unwrap_or((text.len(), text.len()));
-            if start > at {
-                pieces(text, at, start, &mut self.pieces);
-            }
-            at = end.max(at + 1);
-        }
-    }
-}
-
-pub(crate) fn contains(text: &[char], word: &str) -> bool {
-    (0..text.len()).any(|at| begins(&text[at..], word))
-}
-
-pub(crate) fn begins(text: &[char], word: &str) -> bool {
-    let mut rest = text.iter();
-    word.chars().all(|c| rest.next() == Some(&c))
-}
-
-/// 三组, 12队 at the beginning of the street part.
-pub(super) fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
-    let digits = text[from..].iter().take(4).take_while(|c| c.is_ascii_digit()).count();
-    let end = from + digits;
-    (digits > 0 && matches!(text.get(end), Some('组' | '队' | '社'))).then_some((from, end + 1))
-}
-
-fn is_village(name: &[char]) -> bool {
-    name.len() >= 3
-        && (name.ends_with(&['村']) || name.ends_with(&['社', '区']))
-        && !name.ends_with(&['新', '村'])
-}
-
-/// The length of a name without the phase or part at its end: 颐和花园二期, 威高花园a区.
-fn without_phase(name: &[char]) -> usize {
-    let Some(('期' | '区', head)) = name.split_last().map(|(last, head)| (*last, head)) else {
-        return name.len();
-    };
-    let part =
-        |c: &char| c.is_ascii_alphanumeric() || "东西南北中".contains(*c) || crate::fold::is_numeral(*c);
-    let length = head.len() - head.iter().rev().take_while(|c| part(c)).count();
-    if length >= 2 && length < head.len() { length } else { name.len() }
-}
-
 struct Writer<'a> {
     text: &'a str,
     original: Vec<char>,
@@ -195,18 +91,20 @@ impl Writer<'_> {
                 None => self.element(n.start, n.end, Some(n.value)),
             });
         }
-        if let Some((start, end)) = sketch.compound {
-            let text = self.folded.chars();
-            let is_village = out.road.is_none() && out.township.is_some() && is_village(&text[start..end]);
-            if is_village && out.community.is_none() {
-                let span = Some(self.take(start, end));
-                out.community =
-                    Some(AreaElement { name: text[start..end].iter().collect(), code: None, span });
-            } else {
-                let end = start + without_phase(&text[start..end]);
-                out.compound = Some(self.element(start, end, None));
-            }
+        if let Some((start, end)) = sketch.village.filter(|_| out.community.is_none()) {
+            let name = self.folded.chars()[start..end].iter().collect();
+            let span = Some(self.take(start, end));
+            out.community = Some(AreaElement { name, code: None, span });
         }
+        out.compound = sketch.compound.map(|(s, e)| self.element(s, e, None));
+        self.doors(sketch, &mut out);
+        out.residue = self.residue();
+        out
+    }
+
+    fn doors(&mut self, sketch: &Sketch, out: &mut Parsed) {
+        let name = sketch.compound.map_or(&[][..], |(s, e)| &self.folded.chars()[s..e]);
+        let is_market = name.last().is_some_and(|c| "场城厦楼心".contains(*c));
         let roles = roles(&sketch.doors);
         for (door, role) in sketch.doors.iter().zip(roles) {
             let slot = match role {
@@ -218,15 +116,13 @@ impl Writer<'_> {
                     &mut out.number
                 }
                 // 商贸城2975号 is a shop, 望月园7号 a house.
-                Role::Number if door.value.as_str().len() >= 4 => &mut out.room,
+                Role::Number if is_market && door.value.as_str().len() >= 3 => &mut out.room,
                 Role::Number => &mut out.building,
             };
             if slot.is_none() {
                 *slot = Some(self.element(door.start, door.end, Some(door.value)));
             }
         }
-        out.residue = self.residue();
-        out
     }
 
     fn areas(&mut self, divisions: &Divisions, area: &Area, out: &mut Parsed) {
@@ -308,53 +204,6 @@ impl Writer<'_> {
         }
         out
     }
-}
-
-/// What a door is of, once its neighbours are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Building,
-    Unit,
-    Floor,
-    Room,
-    Number,
-}
-
-/// The plain reading of a sequence of doors, without any knowledge of the place.
-pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
-    let mut out = [Role::Number; DOORS_MAX];
-    for (i, door) in doors.iter().enumerate().take(DOORS_MAX) {
-        let open = doors[i + 1..]
-            .iter()
-            .filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao | DoorKind::Room))
-            .count();
-        let later = doors.len() - i - 1;
-        let has = |r: Role| out[..i].contains(&r);
-        let role =
-            match door.kind {
-                DoorKind::Building => Role::Building,
-                DoorKind::Unit => Role::Unit,
-                DoorKind::Floor => Role::Floor,
-                DoorKind::Room => Role::Room,
-                DoorKind::Hao | DoorKind::Bare
-                    if has(Role::Building) || has(Role::Unit) || has(Role::Floor) =>
-                {
-                    if !has(Role::Unit) && open > 0 { Role::Unit } else { Role::Room }
-                }
-                DoorKind::Hao => {
-                    if later > 0 {
-                        Role::Building
-                    } else {
-                        Role::Number
-                    }
-                }
-                DoorKind::Bare if later > 0 => Role::Building,
-                DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
-                DoorKind::Bare => Role::Building,
-            };
-        out[i] = role;
-    }
-    out
 }
 
 pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {

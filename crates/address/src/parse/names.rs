@@ -222,6 +222,8 @@ pub(crate) enum PieceKind {
     Zone,
     /// A phase, a quarter, a gate.
     Part,
+    /// 三组, 12队: a group of a village.
+    Group,
     /// 对面, 交叉口: what stands before is only near.
     Nearby,
 }
@@ -265,6 +267,18 @@ fn part(text: &[char]) -> usize {
     if closes { marks + 1 } else { 0 }
 }
 
+/// 三组, 12队, 5社: its length.
+fn group(text: &[char]) -> usize {
+    let count = text.iter().take(4);
+    let count = count.take_while(|&&c| c.is_ascii_digit() || crate::fold::is_numeral(c)).count();
+    match text[count..] {
+        ['村', '民', '小', '组', ..] if count > 0 => count + 4,
+        ['小' | '大' | '生', '组' | '队', ..] if count > 0 => count + 2,
+        ['组' | '队' | '社', ref rest @ ..] if count > 0 && rest.first() != Some(&'区') => count + 1,
+        _ => 0,
+    }
+}
+
 /// Splits the free text [start, end) into pieces, in order.
 pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piece>) {
     let mut from = start;
@@ -286,6 +300,16 @@ pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piec
             from += length;
             continue;
         }
+        let length = group(rest);
+        if length > 0 {
+            // What bears groups is a village.
+            if let Some(last) = out.last_mut().filter(|p| p.end == from && p.kind == PieceKind::Name) {
+                last.kind = PieceKind::Village;
+            }
+            out.push(Piece { kind: PieceKind::Group, start: from, end: from + length });
+            from += length;
+            continue;
+        }
         let (length, kind) = name(rest);
         out.push(Piece { kind, start: from, end: from + length });
         from += length;
@@ -301,7 +325,14 @@ fn name(text: &[char]) -> (usize, PieceKind) {
         if is_gap(text[at]) || beginning(&text[at..], &NEARBY) > 0 {
             break;
         }
-        if at >= 2 && part(&text[at..]) > 0 {
+        if at >= 2 && group(&text[at..]) > 0 {
+            break;
+        }
+        let length = if at >= 2 { part(&text[at..]) } else { 0 };
+        if length > 0 {
+            // 青禾二区: too short to be a name without it.
+            let needed = at == 2 && text[at + length - 1] == '区' && !"东西南北中".contains(text[at]);
+            at += if needed { length } else { 0 };
             break;
         }
         at += 1;
@@ -337,7 +368,14 @@ fn closed(text: &[char], end: usize) -> Option<PieceKind> {
 /// Where in [start, end), which ends a road, the road begins: behind the last name that ends in it.
 pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
     let mut begin = start;
-    for at in start + 2..end.saturating_sub(1) {
+    // 云栖4号大街
+    if let Some(number) =
+        (start + 2..end).find(|&i| text[i].is_ascii_digit() && !text[i - 1].is_ascii_alphanumeric())
+        && text[number..end].contains(&'号')
+    {
+        begin = number;
+    }
+    for at in begin + 2..end.saturating_sub(1) {
         let name = &text[begin..];
         let near = ending(text, begin, at, &NEARBY) > 0;
         let part = at >= begin + 3 && matches!(text[at - 1], '期' | '区') && part_ends(text, begin, at);

@@ -75,7 +75,10 @@ impl<'a> Behind<'a> {
 
     /// May a county's short name stand before this at the very beginning of a text?
     fn may_follow_county(&self) -> bool {
-        !self.street || WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some())
+        const STREET_WORDS: [&str; 7] = ["大道", "大街", "大桥", "工业", "科技", "大学", "公园"];
+        let weak = WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some());
+        let landscape = self.text.first().is_some_and(|c| "山湖河江港湾".contains(*c));
+        (!self.street || weak) && !landscape && !STREET_WORDS.iter().any(|h| starts(self.text, h).is_some())
     }
 
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
@@ -93,8 +96,9 @@ impl<'a> Behind<'a> {
                 let level = divisions.get(inner).level;
                 let named = match naming {
                     Naming::Full => level <= Level::Township,
-                    Naming::Short => {
-                        inner != id && level <= Level::County && !Behind::new(&self.text[length..]).street
+                    Naming::Short if inner != id && level <= Level::County => {
+                        let next = Behind::new(&self.text[length..]);
+                        !next.street || level < Level::County && next.names_within(divisions, inner)
                     }
                     _ => false,
                 };
@@ -148,7 +152,10 @@ impl Area {
         let behind = Behind::new(&text[end..]);
         // 武夷山市场 is a market, but 张掖市民乐县 is not.
         if text[end - 1] == '市'
-            && matches!(behind.text, ['场' | '民' | '政', ..])
+            && (matches!(
+                behind.text,
+                ['场' | '民', ..] | ['政', '府' | '务' | '法' | '协' | '公' | '工', ..]
+            ))
             && !meanings.iter().any(|m| behind.names_within(divisions, m.0))
         {
             return None;
