@@ -175,6 +175,8 @@ fn is_name(run: &[(char, u32, u32)], before: Option<char>, behind: Option<char>)
 fn counted(run: &[(char, u32, u32)], before: Option<char>, after: Option<char>) -> bool {
     match after {
         Some(c) if COUNTERS.contains(c) => true,
+        // 10号楼二门204, but not 三门峡.
+        Some('门') => before.is_some_and(|c| "栋幢楼号座".contains(c)),
         None | Some(' ' | ')') => {
             run.len() >= 3
                 && run.iter().all(|s| digit(s.0).is_some())

@@ -142,10 +142,12 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('号') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('栋' | '幢')) => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('院' | '线' | '桥' | '路' | '街')) => None,
+        Some('号') if text.get(at + 1) == Some(&'梯') => Some((DoorKind::Unit, 2)),
         Some('号') if text.get(at + 1) == Some(&'室') => Some((DoorKind::Room, 2)),
         Some('号') if text.get(at + 1) == Some(&'房') => Some((DoorKind::Room, 2)),
         Some('号') => Some((DoorKind::Hao, 1)),
         Some('幢' | '栋' | '座' | '楝' | '橦' | '憧' | '撞') => Some((DoorKind::Building, 1)),
+        Some('排') if before.is_empty() => Some((DoorKind::Building, 1)),
         Some('#') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('#') if has(DoorKind::Building) => Some((DoorKind::Room, 1)),
         Some('#') => Some((DoorKind::Building, 1)),
@@ -206,7 +208,7 @@ fn storey_or_building(
     if unit_follows || room_elsewhere && at_home { DoorKind::Building } else { DoorKind::Floor }
 }
 
-/// 78-2号, 404-411号: one house with a sub-number, or several. 2-402号 is a building and a room.
+/// 78-2号, 404-411号, 3-11号楼: one house with a sub-number, or several. 2-402号 is a building and a room.
 fn house_range(text: &[char], at: usize) -> Option<Door> {
     let mut value = Label::EMPTY;
     let number = |from: usize, value: &mut Label| {
@@ -224,10 +226,15 @@ fn house_range(text: &[char], at: usize) -> Option<Door> {
         return None;
     }
     let (end, second) = number(end + 1, &mut value)?;
-    let closes = text.get(end) == Some(&'号')
-        && !matches!(text.get(end + 1), Some('楼' | '室' | '房' | '院' | '栋' | '幢'));
-    let one_house = second < 10 && first > 20 || second > first && second - first <= 60 && first >= 3;
-    (closes && one_house).then_some(Door { kind: DoorKind::Hao, value, start: at, end: end + 1 })
+    let several = second > first && second - first <= 60 && first >= 3;
+    let (kind, length) = match text[end..] {
+        ['号', '楼' | '栋' | '幢', ..] => (DoorKind::Building, 2),
+        ['栋' | '幢', ..] => (DoorKind::Building, 1),
+        ['号', '室' | '房' | '院', ..] => return None,
+        ['号', ..] if several || second < 10 && first > 20 => (DoorKind::Hao, 1),
+        _ => return None,
+    };
+    Some(Door { kind, value, start: at, end: end + length })
 }
 
 /// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).

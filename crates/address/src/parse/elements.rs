@@ -105,6 +105,10 @@ impl Writer<'_> {
     fn doors(&mut self, sketch: &Sketch, out: &mut Parsed) {
         let name = sketch.compound.map_or(&[][..], |(s, e)| &self.folded.chars()[s..e]);
         let is_market = name.last().is_some_and(|c| "场城厦楼心".contains(*c));
+        let text = self.folded.chars();
+        let road_end = sketch.street().map(|s| s.end);
+        let follows_road =
+            |at: usize| road_end.is_some_and(|e| e <= at && text[e..at].iter().all(|&c| is_gap(c)));
         let roles = roles(&sketch.doors);
         for (door, role) in sketch.doors.iter().zip(roles) {
             let slot = match role {
@@ -112,9 +116,7 @@ impl Writer<'_> {
                 Role::Unit => &mut out.unit,
                 Role::Floor => &mut out.floor,
                 Role::Room => &mut out.room,
-                Role::Number if out.number.is_none() && out.road.is_some() && out.compound.is_none() => {
-                    &mut out.number
-                }
+                Role::Number if out.number.is_none() && follows_road(door.start) => &mut out.number,
                 // 商贸城2975号 is a shop, 望月园7号 a house.
                 Role::Number if is_market && door.value.as_str().len() >= 3 => &mut out.room,
                 Role::Number => &mut out.building,

@@ -2,6 +2,7 @@
 
 use super::area::Area;
 use super::door::{Door, DoorKind, find_doors, more_doors};
+use super::label::Label;
 use super::names::{Piece, PieceKind, pieces};
 use super::street::{Street, streets};
 use crate::divisions::{DivisionId, Divisions};
@@ -38,6 +39,7 @@ impl Sketch {
         self.read_names(text, from);
         self.village = self.find_village(from);
         self.compound = self.name();
+        self.part_digits(text);
     }
 
     /// The road that the address stands on: the first with a number, else the first.
@@ -48,6 +50,34 @@ impl Sketch {
 
     fn after_street(&self, from: usize) -> usize {
         self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
+    }
+
+    /// 云栖花园291004, 云栖花园21702: the dash between building and room was lost. A room has at most four digits, and
+    /// four only from the tenth storey on. Shops have longer numbers.
+    fn part_digits(&mut self, text: &[char]) {
+        let Some((start, end)) = self.compound else { return };
+        let [only] = self.doors[..] else { return };
+        let digits = &text[only.start..only.end];
+        let is_shop = "场城厦心楼".contains(text[end - 1]) && end - start > 1;
+        let is_plain = only.kind == DoorKind::Bare && digits.iter().all(char::is_ascii_digit);
+        if end != only.start || is_shop || !is_plain || digits[0] == '0' {
+            return;
+        }
+        let room = match digits {
+            [_, '1'..='3', _, '0' | '1', _] => 4,
+            [_, _, '1'..='9', '0', _] => 3,
+            [_, _, '1'..='3', _, '0' | '1', _] => 4,
+            _ => return,
+        };
+        let part = |from: usize, to: usize| {
+            let value = Label::from_chars(text[from..to].iter().copied())?;
+            Some(Door { kind: DoorKind::Bare, value, start: from, end: to })
+        };
+        let middle = only.end - room;
+        if let (Some(building), Some(room)) = (part(only.start, middle), part(middle, only.end)) {
+            self.doors.clear();
+            self.doors.extend([building, room]);
+        }
     }
 
     /// A village right behind the area, or behind the roads of it.
