@@ -3,9 +3,12 @@
 //! Names are read one after the other; each keeps, of the divisions that it may mean, those that agree with
 //! what stands before it and with the feed's own area. So 鼓楼区 after 徐州市 is another than after 南京市.
 
+mod decide;
 mod filler;
 mod form;
 mod known;
+
+pub(crate) use decide::likeliest;
 
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
@@ -75,6 +78,7 @@ impl Area {
                 None => break,
             };
         }
+        self.decide_by_rest(divisions, text);
     }
 
     /// The mention that stands for `level`: of the last beginning, the first in full, else the first.
@@ -83,6 +87,11 @@ impl Area {
         let last = of_level().map(|m| m.beginning).max()?;
         let in_last = || of_level().filter(|m| m.beginning == last);
         in_last().find(|m| m.naming != Naming::Short).or_else(|| in_last().next())
+    }
+
+    /// Was this said since the text last began anew?
+    pub fn is_current(&self, mention: &Mention) -> bool {
+        self.mentions.iter().all(|m| m.beginning <= mention.beginning)
     }
 
     /// The deepest level named since the text last began anew.

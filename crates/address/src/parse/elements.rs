@@ -1,6 +1,6 @@
 //! The elements of one text, for people and for JSON lines.
 
-use super::area::{Area, is_gap};
+use super::area::{Area, is_gap, likeliest};
 use super::label::Label;
 use super::roles::{Role, roles};
 use super::sketch::Sketch;
@@ -13,7 +13,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AreaElement {
     pub name: String,
-    /// 12 digits; None where the text names a division by its form that is not in the tables.
+    /// 12 digits; None where the text names a division by its form that is not in the tables, or where several bear the
+    /// name and nothing decides: then the names are those of the likeliest.
     pub code: Option<String>,
     pub span: Option<[u32; 2]>,
 }
@@ -136,32 +137,36 @@ impl Writer<'_> {
                 divisions.line(first).find(|&d| area.context.iter().all(|&c| divisions.within(c, d)))
             }
         };
-        let line: Vec<DivisionId> = deepest.map(|d| divisions.line(d).collect()).unwrap_or_default();
+        let guess = likeliest(divisions, &area.context);
         let levels = [Level::Province, Level::City, Level::County, Level::Township, Level::Community];
         for level in levels {
-            let mention = area.mention(level);
-            let implied = line.iter().copied().find(|&d| divisions.get(d).level == level).or_else(|| {
-                (level == Level::City).then(|| deepest.and_then(|d| divisions.municipality(d))).flatten()
-            });
+            let of_level = |id: DivisionId| {
+                divisions
+                    .at_level(id, level)
+                    .or_else(|| (level == Level::City).then(|| divisions.municipality(id)).flatten())
+            };
             // Nothing of the text: the feed's default alone is no element.
-            let known = implied.or(mention.and_then(|m| m.division)).filter(|_| area.named);
+            let known = deepest.and_then(of_level).filter(|_| area.named);
+            let likely = guess.and_then(of_level).filter(|_| area.named && level <= Level::County);
+            let mention = area.mention(level).filter(|m| {
+                area.is_current(m) || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
+            });
             let span = mention.map(|m| self.take(m.start, m.end));
-            let written =
-                || span.map(|[s, e]| self.original[s as usize..e as usize].iter().collect::<String>());
-            let element = match known {
-                Some(id)
-                    if !matches!(
-                        divisions.get(id).name.as_str(),
-                        "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划"
-                    ) =>
-                {
-                    Some(AreaElement {
-                        name: divisions.shown_name(id).to_owned(),
-                        code: Some(code(divisions, id)),
-                        span,
-                    })
+            let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
+            let element = match (known.or(only).filter(|&id| !is_nameless(divisions, id)), likely, span) {
+                (Some(id), _, span) => {
+                    let name = divisions.shown_name(id).to_owned();
+                    Some(AreaElement { name, code: Some(code(divisions, id)), span })
                 }
-                _ => written().map(|name| AreaElement { name, code: None, span }),
+                // Several bear the name: the likeliest by name, without a code.
+                (None, Some(id), span) if !is_nameless(divisions, id) => {
+                    Some(AreaElement { name: divisions.shown_name(id).to_owned(), code: None, span })
+                }
+                (None, _, Some([start, end])) => {
+                    let name = self.original[start as usize..end as usize].iter().collect();
+                    Some(AreaElement { name, code: None, span })
+                }
+                (None, _, None) => None,
             };
             match level {
                 Level::Province => out.province = element,
@@ -206,6 +211,11 @@ impl Writer<'_> {
         }
         out
     }
+}
+
+/// Levels that exist only in the tables.
+fn is_nameless(divisions: &Divisions, id: DivisionId) -> bool {
+    ["县", "省直辖县级行政区划", "自治区直辖县级行政区划"].contains(&divisions.get(id).name.as_str())
 }
 
 pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {

@@ -77,8 +77,9 @@ impl<'a> Behind<'a> {
     fn may_follow_county(&self) -> bool {
         const STREET_WORDS: [&str; 7] = ["大道", "大街", "大桥", "工业", "科技", "大学", "公园"];
         let weak = WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some());
-        let landscape = self.text.first().is_some_and(|c| "山湖河江港湾".contains(*c));
-        (!self.street || weak) && !landscape && !STREET_WORDS.iter().any(|h| starts(self.text, h).is_some())
+        (!self.street || weak)
+            && self.text.first() != Some(&'山')
+            && !STREET_WORDS.iter().any(|h| starts(self.text, h).is_some())
     }
 
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
@@ -98,7 +99,8 @@ impl<'a> Behind<'a> {
                     Naming::Full => level <= Level::Township,
                     Naming::Short if inner != id && level <= Level::County => {
                         let next = Behind::new(&self.text[length..]);
-                        !next.street || level < Level::County && next.names_within(divisions, inner)
+                        next.may_follow_county()
+                            || level < Level::County && next.names_within(divisions, inner)
                     }
                     _ => false,
                 };
@@ -168,7 +170,15 @@ impl Area {
                 && kept.len() < CONTEXT_MAX
             {
                 let level = divisions.get(id).level;
-                best = Some(best.map_or((level, naming), |b: (Level, Naming)| b.min((level, naming))));
+                // What bears the name today, before what once did.
+                let former = |n: Naming| n > Naming::Short;
+                if best.is_some_and(|b| former(b.1) && naming == Naming::Full) {
+                    kept.clear();
+                    best = None;
+                } else if best.is_some_and(|b| b.1 == Naming::Full && former(naming)) {
+                    continue;
+                }
+                best = Some(best.map_or((level, naming), |b| b.min((level, naming))));
                 kept.push(id);
             }
         }
@@ -305,7 +315,10 @@ impl Area {
             return self.township_nearby(divisions, (start, end), meanings);
         }
         // All that the text itself named so far may hold it: only the feed's default is against it.
-        let text_agrees = self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
+        // So it is where the text has just begun anew.
+        let anew = self.beginning > 0 && self.mentions.iter().all(|m| m.beginning < self.beginning);
+        let text_agrees =
+            anew || self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
         if text_agrees {
             // The text is right.
             self.context.clear();
