@@ -54,6 +54,23 @@ fn starts(text: &[char], word: &str) -> Option<usize> {
     super::begins(text, word).then(|| word.chars().count())
 }
 
+/// Where the area part begins behind a few words that are none (收件地址浙江省…): at a division's name in full.
+fn late_start(divisions: &Divisions, text: &[char]) -> Option<usize> {
+    const LEAD_MAX: usize = 8;
+    let is_street = |c: &char| "路街巷道弄号村".contains(*c) || c.is_ascii_digit();
+    let lead = text.iter().take(LEAD_MAX).take_while(|c| !is_street(c)).count();
+    (1..=lead.min(text.len())).find(|&at| {
+        let mut found = false;
+        divisions.lexicon().prefixes(&text[at..], |name, length| {
+            let wide =
+                |m: &(DivisionId, Naming)| m.1 == Naming::Full && divisions.get(m.0).level <= Level::County;
+            let market = matches!(text.get(at + length), Some('场' | '民'));
+            found |= length >= 3 && !market && divisions.meanings(name).iter().any(wide);
+        });
+        found
+    })
+}
+
 impl Area {
     /// Reads the administrative beginning of `text` for a feed whose own areas are `default`.
     pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
@@ -63,7 +80,17 @@ impl Area {
         self.named = false;
         self.elsewhere = None;
         self.beginning = 0;
-        let mut at = 0;
+        self.read_from(divisions, text, 0);
+        if !self.named
+            && default.is_empty()
+            && let Some(at) = late_start(divisions, text)
+        {
+            self.read_from(divisions, text, at);
+        }
+        self.decide_by_rest(divisions, text);
+    }
+
+    fn read_from(&mut self, divisions: &Divisions, text: &[char], mut at: usize) {
         loop {
             while text.get(at).is_some_and(|&c| is_gap(c)) {
                 at += 1;
@@ -72,13 +99,13 @@ impl Area {
             let next = self
                 .filler(divisions, text, at)
                 .or_else(|| self.known(divisions, text, at))
+                .or_else(|| self.zone(text, at))
                 .or_else(|| self.by_form(text, at));
             at = match next {
                 Some(end) => end,
                 None => break,
             };
         }
-        self.decide_by_rest(divisions, text);
     }
 
     /// The mention that stands for `level`: of the last beginning, the first in full, else the first.
