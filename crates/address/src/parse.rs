@@ -13,6 +13,7 @@ pub(crate) mod names;
 mod roles;
 mod sketch;
 pub(crate) mod street;
+mod words;
 
 pub(crate) use elements::code;
 pub use elements::{AreaElement, Element, Parsed, parse};

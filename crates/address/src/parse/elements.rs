@@ -8,6 +8,7 @@ use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::model::Level;
 use serde::Serialize;
+use std::cell::RefCell;
 
 /// A division of the address: today's name and code. `span` is None where the text left it out and the rest implies it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,26 +50,38 @@ pub struct Parsed {
     pub residue: String,
 }
 
+/// Memory that is used again from text to text.
+#[derive(Default)]
+struct Memory {
+    folded: Folded,
+    sketch: Sketch,
+    original: Vec<char>,
+    taken: Vec<bool>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
 /// Parses one text. `area` is the feed's own area (see [`Divisions::area`]), where it has one.
 pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Parsed {
-    let mut folded = Folded::default();
-    fold(text, &mut folded);
-    let mut sketch = Sketch::default();
-    sketch.read(divisions, folded.chars(), area.as_slice());
-    Writer {
-        text,
-        original: text.chars().collect(),
-        folded: &folded,
-        taken: vec![false; folded.chars().len()],
-    }
-    .write(divisions, &sketch)
+    MEMORY.with_borrow_mut(|memory| {
+        let Memory { folded, sketch, original, taken } = memory;
+        fold(text, folded);
+        sketch.read(divisions, folded.chars(), area.as_slice());
+        original.clear();
+        original.extend(text.chars());
+        taken.clear();
+        taken.resize(folded.chars().len(), false);
+        Writer { text, original, folded, taken }.write(divisions, sketch)
+    })
 }
 
 struct Writer<'a> {
     text: &'a str,
-    original: Vec<char>,
+    original: &'a [char],
     folded: &'a Folded,
-    taken: Vec<bool>,
+    taken: &'a mut [bool],
 }
 
 impl Writer<'_> {
@@ -198,7 +211,7 @@ impl Writer<'_> {
     fn residue(&self) -> String {
         let mut out = String::new();
         let mut apart = false;
-        for (&c, &taken) in self.folded.chars().iter().zip(&self.taken) {
+        for (&c, &taken) in self.folded.chars().iter().zip(self.taken.iter()) {
             if taken || is_gap(c) {
                 apart = true;
                 continue;

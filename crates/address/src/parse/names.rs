@@ -6,10 +6,10 @@
 //! A name ends with a word of [`ENDS`], unless a word of [`FOLLOWERS`] carries it on.
 
 use super::area::is_gap;
-use super::begins;
+use super::words::Words;
 
 /// What a name ends with, for certain: what follows begins another.
-const ENDS: [&str; 72] = [
+static ENDS: Words = Words::new(&[
     "小区",
     "花园",
     "家园",
@@ -82,10 +82,10 @@ const ENDS: [&str; 72] = [
     "街坊",
     "集团",
     "苑",
-];
+]);
 
 /// What carries a name on behind its end: 云栖花园小区, 青禾厂宿舍.
-const FOLLOWERS: [&str; 44] = [
+static FOLLOWERS: Words = Words::new(&[
     "小区",
     "家属院",
     "家属区",
@@ -130,10 +130,10 @@ const FOLLOWERS: [&str; 44] = [
     "国际",
     "会所",
     "中心",
-];
+]);
 
 /// A part of a compound: what a name does not go on with.
-const PARTS: [&str; 26] = [
+static PARTS: Words = Words::new(&[
     "菜鸟驿站",
     "快递",
     "售楼处",
@@ -160,10 +160,10 @@ const PARTS: [&str; 26] = [
     "北区",
     "中区",
     "大门",
-];
+]);
 
 /// Beside something, between something: what stands before it is near, not here.
-const NEARBY: [&str; 46] = [
+static NEARBY: Words = Words::new(&[
     "斜对面",
     "正对面",
     "对面",
@@ -210,7 +210,7 @@ const NEARBY: [&str; 46] = [
     "向北",
     "往东",
     "往西",
-];
+]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PieceKind {
@@ -235,28 +235,9 @@ pub(crate) struct Piece {
     pub end: usize,
 }
 
-/// The length of the longest word of `words` that ends with the character before `end`, from `start` on.
-fn ending(text: &[char], start: usize, end: usize, words: &[&str]) -> usize {
-    let name = &text[start..end];
-    let Some(&last) = name.last() else { return 0 };
-    words
-        .iter()
-        .filter(|w| w.ends_with(last))
-        .map(|w| (w, w.chars().count()))
-        .filter(|(w, n)| *n <= name.len() && begins(&name[name.len() - n..], w))
-        .map(|(_, n)| n)
-        .max()
-        .unwrap_or(0)
-}
-
-/// The length of the longest word of `words` that `text` begins with.
-fn beginning(text: &[char], words: &[&str]) -> usize {
-    words.iter().filter(|w| begins(text, w)).map(|w| w.chars().count()).max().unwrap_or(0)
-}
-
 /// A numeral, letter or direction before 期, 区, 门: 二期, a区, 北门. Its length.
 fn part(text: &[char]) -> usize {
-    let named = beginning(text, &PARTS);
+    let named = PARTS.beginning(text);
     if named > 0 {
         return named;
     }
@@ -288,7 +269,7 @@ pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piec
             continue;
         }
         let rest = &text[from..end];
-        let near = beginning(rest, &NEARBY);
+        let near = NEARBY.beginning(rest);
         if near > 0 {
             out.push(Piece { kind: PieceKind::Nearby, start: from, end: from + near });
             from += near;
@@ -322,7 +303,7 @@ const PIECES_MAX: usize = 16;
 fn name(text: &[char]) -> (usize, PieceKind) {
     let mut at = 1;
     while at < text.len() {
-        if is_gap(text[at]) || beginning(&text[at..], &NEARBY) > 0 {
+        if is_gap(text[at]) || NEARBY.beginning(&text[at..]) > 0 {
             break;
         }
         if at >= 2 && group(&text[at..]) > 0 {
@@ -341,7 +322,7 @@ fn name(text: &[char]) -> (usize, PieceKind) {
         if text.get(at) == Some(&'区') && text[at - 1] == '园' {
             continue;
         }
-        let follower = beginning(&text[at..], &FOLLOWERS);
+        let follower = FOLLOWERS.beginning(&text[at..]);
         if follower > 0 {
             at += follower - 1;
             continue;
@@ -356,9 +337,9 @@ fn name(text: &[char]) -> (usize, PieceKind) {
 
 /// What the name of the first `end` characters is by its ending, where it ends there.
 fn closed(text: &[char], end: usize) -> Option<PieceKind> {
-    let length = ending(text, 0, end, &ENDS);
+    let length = ENDS.ending(&text[..end]);
     if length > 0 && (end > length || length > 2) {
-        let zone = ending(text, 0, end, &["开发区", "新区"]) > 0;
+        let zone = matches!(text[..end], [.., '开', '发', '区'] | [.., '新', '区']);
         return Some(if zone { PieceKind::Zone } else { PieceKind::Name });
     }
     let village = end >= 3 && matches!(text[..end], [.., '村'] | [.., '社', '区']);
@@ -377,7 +358,7 @@ pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
     }
     for at in begin + 2..end.saturating_sub(1) {
         let name = &text[begin..];
-        let near = ending(text, begin, at, &NEARBY) > 0;
+        let near = NEARBY.ending(&text[begin..at]) > 0;
         let part = at >= begin + 3 && matches!(text[at - 1], '期' | '区') && part_ends(text, begin, at);
         let zone = text[at - 1] == '园' && text[at] == '区';
         let ends = !zone && closed(name, at - begin).is_some() || near || part;

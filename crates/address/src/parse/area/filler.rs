@@ -3,15 +3,16 @@
 use super::{Area, Mention, starts};
 use crate::divisions::{Divisions, Naming};
 use crate::model::Level;
+use crate::parse::words::Words;
 
 /// A level that exists only in the tables, as exports write it.
-const TABLE_LEVELS: [&str; 2] = ["省直辖县级行政区划", "自治区直辖县级行政区划"];
+static TABLE_LEVELS: Words = Words::new(&["省直辖县级行政区划", "自治区直辖县级行政区划"]);
 
 /// What exports write where a level is missing.
-const NOTHING: [&str; 7] = ["null", "省直辖", "直辖", "市辖区", "其它区", "其他区", "其他地区"];
+static NOTHING: Words = Words::new(&["null", "省直辖", "直辖", "市辖区", "其它区", "其他区", "其他地区"]);
 
 /// Behind a division that was named: quarters and zones that are no divisions.
-const ZONES: [&str; 17] = [
+static ZONES: Words = Words::new(&[
     "高新技术产业开发区",
     "高新技术开发区",
     "经济技术开发区",
@@ -29,14 +30,13 @@ const ZONES: [&str; 17] = [
     "全境",
     "县城",
     "周边",
-];
+]);
 
 impl Area {
     pub(super) fn filler(&mut self, divisions: &Divisions, text: &[char], at: usize) -> Option<usize> {
         let rest = &text[at..];
-        if let Some(n) =
-            TABLE_LEVELS.iter().find_map(|w| starts(rest, w)).filter(|_| self.deepest() < Level::City)
-        {
+        let n = TABLE_LEVELS.beginning(rest);
+        if n > 0 && self.deepest() < Level::City {
             let (level, beginning) = (Level::City, self.beginning);
             self.push(Mention {
                 start: at,
@@ -48,7 +48,8 @@ impl Area {
             });
             return Some(at + n);
         }
-        if let Some(n) = NOTHING.iter().find_map(|w| starts(rest, w)) {
+        let n = NOTHING.beginning(rest);
+        if n > 0 {
             // 直辖路: a road.
             let street = rest.get(n).is_some_and(|c| "路街巷道".contains(*c));
             return (rest.len() > n && !street).then(|| {
@@ -71,8 +72,10 @@ impl Area {
     pub(super) fn zone(&mut self, text: &[char], at: usize) -> Option<usize> {
         let rest = &text[at..];
         let end = |from: usize| {
-            let n = ZONES.iter().find_map(|z| starts(&rest[from..], z)).filter(|_| self.named)? + from;
-            (!rest.get(n).is_some_and(|c| "路街道".contains(*c))).then_some(at + n)
+            let n = ZONES.beginning(&rest[from..]);
+            let named = n > 0 && self.named;
+            let n = n + from;
+            (named && !rest.get(n).is_some_and(|c| "路街道".contains(*c))).then_some(at + n)
         };
         if let Some(end) = end(0) {
             return Some(end);

@@ -1,20 +1,21 @@
 //! Divisions that the tables know, by their names in full, short or of the past.
 
 use super::form::office;
-use super::{Area, CONTEXT_MAX, Mention, is_gap, starts};
+use super::{Area, CONTEXT_MAX, Mention, is_gap};
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
+use crate::parse::words::Words;
 
 /// After these a short name is the beginning of a road, a compound or an office.
-const STREET_HEADS: [&str; 31] = [
+static STREET_HEADS: Words = Words::new(&[
     "路", "街", "巷", "道", "弄", "里", "坊", "桥", "站", "村", "苑", "园", "大", "东路", "西路", "南路",
     "北路", "中路", "东街", "西街", "南街", "北街", "花", "新村", "小区", "公", "广场", "家", "嘉", "国际",
     "商",
-];
+]);
 /// Of those, what may begin another name behind a county at the very beginning: 义乌望月城, 宁海大桥路.
-const WEAK_HEADS: [&str; 6] = ["大", "公", "家", "嘉", "国际", "商"];
+static WEAK_HEADS: Words = Words::new(&["大", "公", "家", "嘉", "国际", "商"]);
 /// After these a short name below the county is the beginning of a longer name.
-const NAME_HEADS: [&str; 40] = [
+static NAME_HEADS: Words = Words::new(&[
     "工业",
     "科技",
     "经济",
@@ -55,7 +56,10 @@ const NAME_HEADS: [&str; 40] = [
     "东",
     "西",
     "社区",
-];
+]);
+
+/// Behind a county's short name at the very beginning: the name goes on.
+static STREET_WORDS: Words = Words::new(&["大道", "大街", "大桥", "工业", "科技", "大学", "公园"]);
 
 /// What stands behind a name.
 struct Behind<'a> {
@@ -69,24 +73,21 @@ struct Behind<'a> {
 impl<'a> Behind<'a> {
     fn new(text: &'a [char]) -> Self {
         let parted = text.first().is_none_or(|&c| is_gap(c));
-        let street = !parted && STREET_HEADS.iter().any(|h| starts(text, h).is_some());
+        let street = !parted && STREET_HEADS.beginning(text) > 0;
         Self { text, parted, street }
     }
 
     /// May a county's short name stand before this at the very beginning of a text?
     fn may_follow_county(&self) -> bool {
-        const STREET_WORDS: [&str; 7] = ["大道", "大街", "大桥", "工业", "科技", "大学", "公园"];
-        let weak = WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some());
-        (!self.street || weak)
-            && self.text.first() != Some(&'山')
-            && !STREET_WORDS.iter().any(|h| starts(self.text, h).is_some())
+        let weak = WEAK_HEADS.beginning(self.text) > 0;
+        (!self.street || weak) && self.text.first() != Some(&'山') && STREET_WORDS.beginning(self.text) == 0
     }
 
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
     fn continues_name(&self) -> bool {
         self.street
             || self.text.get(1).is_some_and(|c| "路街巷弄桥村区".contains(*c))
-            || NAME_HEADS.iter().any(|h| starts(self.text, h).is_some())
+            || NAME_HEADS.beginning(self.text) > 0
     }
 
     /// Does a division of `id` follow, or `id` itself in full?
