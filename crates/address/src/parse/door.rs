@@ -92,6 +92,10 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
     None
 }
 
+fn is_shop(text: &[char]) -> bool {
+    matches!(text, ['商', '铺', ..] | ['店', '面' | '铺', ..] | ['门', '面' | '市', ..] | ['档', ..])
+}
+
 /// Does a building with its counter stand in `text` from `from` on?
 fn later_building(text: &[char], from: usize) -> bool {
     (from + 1..text.len()).any(|at| {
@@ -153,6 +157,7 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('#') => Some((DoorKind::Building, 1)),
         Some('单') if text.get(at + 1) == Some(&'元') => Some((DoorKind::Unit, 2)),
         Some('单') if text.get(at + 1).is_some_and(char::is_ascii_digit) => Some((DoorKind::Unit, 1)),
+        Some('门') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('门') if matches_word(text, at, "门栋") => Some((DoorKind::Unit, 2)),
         Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => {
             Some((DoorKind::Unit, 1))
@@ -163,7 +168,9 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_lowercase) => Some((DoorKind::Floor, 1)),
         Some('室') => Some((DoorKind::Room, 1)),
         Some('房') => Some((DoorKind::Room, if text.get(at + 1) == Some(&'间') { 2 } else { 1 })),
-        Some('户' | '铺' | '档') => Some((DoorKind::Room, 1)),
+        Some('户' | '铺') => Some((DoorKind::Room, 1)),
+        // 415商铺: the room of a shop.
+        Some('商' | '店' | '门' | '档') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('间') if !named => Some((DoorKind::Room, 1)),
         // What counts something else: phases, areas, villages, roads, metres.
         Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,

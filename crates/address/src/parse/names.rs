@@ -30,7 +30,14 @@ static ENDS: Words = Words::new(&[
     "物流园",
     "软件园",
     "开发区",
+    "新区",
     "功能区",
+    "住宅区",
+    "居民区",
+    "商务区",
+    "别墅区",
+    "校区",
+    "中心",
     "示范区",
     "度假区",
     "园区",
@@ -200,6 +207,14 @@ static NEARBY: Words = Words::new(&[
     "西面",
     "南面",
     "北面",
+    "左侧",
+    "右侧",
+    "左边",
+    "右边",
+    "左面",
+    "右面",
+    "前面",
+    "后面",
     "以东",
     "以西",
     "以南",
@@ -260,6 +275,20 @@ fn group(text: &[char]) -> usize {
     }
 }
 
+/// 对面, 北100米: the length of what says that something is only near. Right behind a road also 口, 内.
+fn near(text: &[char], behind_road: bool) -> usize {
+    let word = NEARBY.beginning(text);
+    if word > 0 {
+        return word;
+    }
+    if behind_road && matches!(text, ['口' | '内', ..]) && text.get(1) != Some(&'腔') {
+        return 1;
+    }
+    let lead = text.iter().take(3).take_while(|c| "向往东西南北前".contains(**c)).count();
+    let digits = text[lead..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
+    if digits > 0 && text.get(lead + digits) == Some(&'米') { lead + digits + 1 } else { 0 }
+}
+
 /// Splits the free text [start, end) into pieces, in order.
 pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piece>) {
     let mut from = start;
@@ -269,7 +298,7 @@ pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piec
             continue;
         }
         let rest = &text[from..end];
-        let near = NEARBY.beginning(rest);
+        let near = near(rest, from > 0 && from == start);
         if near > 0 {
             out.push(Piece { kind: PieceKind::Nearby, start: from, end: from + near });
             from += near;
@@ -303,7 +332,7 @@ const PIECES_MAX: usize = 16;
 fn name(text: &[char]) -> (usize, PieceKind) {
     let mut at = 1;
     while at < text.len() {
-        if is_gap(text[at]) || NEARBY.beginning(&text[at..]) > 0 {
+        if is_gap(text[at]) || near(&text[at..], false) > 0 {
             break;
         }
         if at >= 2 && group(&text[at..]) > 0 {
@@ -327,9 +356,14 @@ fn name(text: &[char]) -> (usize, PieceKind) {
             at += follower - 1;
             continue;
         }
-        if text.len() - at >= 2 {
+        if text.len() - at >= 2 || matches!(text[at..], ['内' | '里' | '外' | '旁' | '前' | '后' | '口'])
+        {
             return (at, kind);
         }
+    }
+    // 望月观测站内
+    if at > 3 && at == text.len() && text[at - 1] == '内' {
+        at -= 1;
     }
     let kind = closed(text, at).unwrap_or(PieceKind::Name);
     (at, kind)
@@ -356,17 +390,41 @@ pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
     {
         begin = number;
     }
+    // A区望月大道, 9楼松涛北路
+    let lead = part(&text[begin..end]).max(storey(&text[begin..end]));
+    if lead > 0 && is_road(&text[begin + lead..end], false) {
+        begin += lead;
+    }
+    let mut place = None;
     for at in begin + 2..end.saturating_sub(1) {
-        let name = &text[begin..];
         let near = NEARBY.ending(&text[begin..at]) > 0;
         let part = at >= begin + 3 && matches!(text[at - 1], '期' | '区') && part_ends(text, begin, at);
         let zone = text[at - 1] == '园' && text[at] == '区';
-        let ends = !zone && closed(name, at - begin).is_some() || near || part;
-        if ends && is_road(&text[at..end], near) {
+        let follower = FOLLOWERS.beginning(&text[at..end]);
+        let carried_on = zone || follower > 0 && end - at > follower + 1;
+        let closed = !carried_on && closed(&text[begin..], at - begin).is_some();
+        if (closed || near || part) && is_road(&text[at..end], near) {
             begin = at;
+            place = None;
+        } else if at >= begin + 3 && matches!(text[at - 1], '园' | '城') && !carried_on && text[at] != '区'
+        {
+            place = Some(at);
         }
     }
-    begin
+    // 农贸城青禾山路: less certain, but longer than 长城东路.
+    place
+        .filter(|&at| end - at >= 3 && is_road(&text[at..end], false) && !is_direction(text[at]))
+        .unwrap_or(begin)
+}
+
+fn is_direction(c: char) -> bool {
+    "东西南北中".contains(c)
+}
+
+/// 9楼, 2层: its length.
+fn storey(text: &[char]) -> usize {
+    let digits = text.iter().take(3).take_while(|c| c.is_ascii_digit()).count();
+    if digits > 0 && matches!(text.get(digits), Some('楼' | '层')) { digits + 1 } else { 0 }
 }
 
 /// 二期, a区 before `at`.
@@ -383,6 +441,7 @@ fn is_road(text: &[char], near: bool) -> bool {
     };
     match stem {
         [] => false,
+        ['步', '行'] | ['商', '业'] | ['美', '食'] => near,
         [one] => {
             let lane = matches!(text.last(), Some('巷' | '弄'));
             let counted = one.is_ascii_digit() || crate::fold::is_numeral(*one);

@@ -38,7 +38,7 @@ impl Sketch {
         }
         self.read_names(text, from);
         self.village = self.find_village(from);
-        self.compound = self.name();
+        self.compound = self.name(text);
         self.part_digits(text);
     }
 
@@ -90,8 +90,9 @@ impl Sketch {
     }
 
     /// The compound: the first name, of those that are not only near if there are such.
-    fn name(&self) -> Option<(usize, usize)> {
-        let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby);
+    fn name(&self, text: &[char]) -> Option<(usize, usize)> {
+        let door = self.doors.first().map_or(usize::MAX, |d| d.start);
+        let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby && p.start < door);
         let named = |pieces: &[Piece]| {
             let name = pieces.iter().find(|p| p.kind == PieceKind::Name && p.end - p.start >= 2);
             name.map(|p| (p.start, p.end))
@@ -99,6 +100,13 @@ impl Sketch {
         near.and_then(|n| named(&self.pieces[n..]))
             .or_else(|| named(&self.pieces))
             .or_else(|| self.village_of_flats())
+            .or_else(|| self.quarter(text))
+    }
+
+    /// 青山新区: a quarter of the town, and where nothing else is named a compound.
+    fn quarter(&self, text: &[char]) -> Option<(usize, usize)> {
+        let is_quarter = |p: &&Piece| p.kind == PieceKind::Zone && text[..p.end].ends_with(&['新', '区']);
+        self.pieces.iter().find(is_quarter).map(|p| (p.start, p.end))
     }
 
     /// 云栖村3号楼: a village with buildings is a compound.

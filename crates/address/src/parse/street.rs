@@ -44,7 +44,7 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
             let after_road =
                 out.last().is_some_and(|s| s.is_road && start == s.number.map_or(s.end, |n| n.end));
             let begin = super::names::road_start(text, start, end);
-            let begin = without_lead(text, begin, end, after_road || begin > start);
+            let begin = without_lead(text, begin, end, after_road);
             out.push(Street { start: begin, end, number, is_road: true });
             at = number.map_or(end, |n| n.end);
             start = at;
@@ -94,7 +94,10 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     let next = text.get(at + 1).copied();
     let previous = text[at - 1];
     let ends = match text[at] {
-        '路' => !matches!(next, Some('桥' | '站')),
+        '路' => {
+            !matches!(next, Some('桥' | '站'))
+                && !(next == Some('口') && matches!(previous, '叉' | '字' | '岔'))
+        }
         '街' => next != Some('道'),
         '巷' => at > start,
         '弄' => !previous.is_ascii_digit(),

@@ -11,7 +11,7 @@ const REACH: usize = 8;
 impl Area {
     /// 江东区: a county that is no more, or misspelt. Behind a city or province, or at the very beginning.
     fn county_by_form(&self, name: &[char]) -> bool {
-        const OTHERS: &str = "小社园校厂院库景片新市专发山地矿住宅";
+        const OTHERS: &str = "军小社园校厂院库景片新市专发山地矿住宅";
         let others = |c: &char| OTHERS.contains(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
         let sized = name.len() == 3 || (name.len() == 4 && self.named && name[3] == '县');
         sized && !name[..name.len() - 1].last().is_some_and(others) && self.deepest() < Level::County
@@ -57,7 +57,7 @@ impl Area {
         let next = rest.get(n).copied();
         let before = name[n - 2];
         let form = match name[n - 1] {
-            '市' if matches!(next, Some('场' | '民' | '政')) => return None,
+            '市' if matches!(next, Some('场' | '民' | '政' | '心')) => return None,
             '区' | '县' | '市' if self.county_by_form(name) => (Level::County, 0),
             '道' if before == '街' && n >= 4 => (Level::Township, office(&rest[n..])),
             '办' if before == '街' && n >= 4 => {

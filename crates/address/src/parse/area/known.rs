@@ -59,7 +59,10 @@ static NAME_HEADS: Words = Words::new(&[
 ]);
 
 /// Behind a county's short name at the very beginning: the name goes on.
-static STREET_WORDS: Words = Words::new(&["大道", "大街", "大桥", "工业", "科技", "大学", "公园"]);
+static STREET_WORDS: Words = Words::new(&[
+    "大道", "大街", "大桥", "工业", "科技", "大学", "公园", "公寓", "人家", "小区", "花园", "新村", "大厦",
+    "广场", "市场",
+]);
 
 /// What stands behind a name.
 struct Behind<'a> {
@@ -81,6 +84,17 @@ impl<'a> Behind<'a> {
     fn may_follow_county(&self) -> bool {
         let weak = WEAK_HEADS.beginning(self.text) > 0;
         (!self.street || weak) && self.text.first() != Some(&'山') && STREET_WORDS.beginning(self.text) == 0
+    }
+
+    /// 织里青禾路: a whole road follows. 白塔月路 and 青禾东三街 are roads of one name.
+    fn starts_road(&self) -> bool {
+        let end = self.text.iter().take(6).position(|c| "路街巷弄".contains(*c));
+        let stem = &self.text[..end.unwrap_or(0)];
+        (2..=3).contains(&stem.len())
+            && !stem.iter().any(|c| "村区里业塘".contains(*c))
+            && !stem.iter().any(|c| is_gap(*c) || c.is_ascii_digit() || crate::fold::is_numeral(*c))
+            && !matches!(stem, ['东' | '西' | '南' | '北' | '中', ..] | ['大', '道' | '街', ..])
+            && self.text.get(stem.len() + 1) != Some(&'道')
     }
 
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
@@ -121,6 +135,7 @@ impl<'a> Behind<'a> {
             (Level::City, '州') => Some(1),
             (Level::City, '地') if next == Some('区') => Some(2),
             (Level::Township, '镇' | '乡') if !matches!(next, Some('路' | '街')) => Some(1),
+            (Level::Township, '街') if matches!(self.text, [_, '办', '事', '处', ..]) => Some(4),
             (Level::Township, '街') if matches!(next, Some('道' | '办')) => Some(2),
             (Level::Township, _) => {
                 let people = self.text.iter().take(4).position(|&c| c == '族')?;
@@ -249,8 +264,16 @@ impl Area {
             (Naming::Short, Level::Township | Level::Community) => {
                 let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
                 let street_like = name.last().is_some_and(|c| "路街巷桥道里".contains(*c));
-                let plain = !behind.continues_name() && (behind.parted || !(street_like || number));
-                near && self.deepest() < Level::Township && (plain || behind.renamed(level).is_some())
+                let road = !street_like && behind.starts_road();
+                let plain = road || !behind.continues_name() && (behind.parted || !(street_like || number));
+                let alone = anywhere
+                    && self.mentions.is_empty()
+                    && meanings.len() == 1
+                    && level == Level::Township
+                    && road;
+                (near || alone)
+                    && self.deepest() < Level::Township
+                    && (plain || behind.renamed(level).is_some())
             }
             // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
             // counties where the text begins with them.
@@ -260,10 +283,10 @@ impl Area {
                 let alone = anywhere
                     && naming == Naming::Short
                     && (level <= Level::City
-                        || divisions.get(id).name.ends_with('市')
+                        || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
                         || within
                         || self.begins_with_county(divisions, behind, meanings));
-                let again = level <= self.deepest() && !behind.parted;
+                let again = level <= self.deepest() && !behind.parted && !self.repeats(divisions, id);
                 let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
                 let head =
                     behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
@@ -277,6 +300,14 @@ impl Area {
     /// Was `id` named since the text last began anew?
     fn names(&self, id: DivisionId) -> bool {
         self.mentions.iter().any(|m| m.beginning == self.beginning && m.division == Some(id))
+    }
+
+    /// 杭州市西湖区杭州西湖: the names before are said again, in the same order.
+    fn repeats(&self, divisions: &Divisions, id: DivisionId) -> bool {
+        let [.., last] = self.mentions[..] else { return false };
+        let above = last.division.filter(|&above| above != id && divisions.within(id, above));
+        let twice = |d: DivisionId| self.mentions.iter().filter(|m| m.division == Some(d)).count() >= 2;
+        self.names(id) && above.is_some_and(twice)
     }
 
     /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
