@@ -220,7 +220,12 @@ impl Area {
         ids: &[DivisionId],
         naming: Naming,
     ) -> usize {
-        let level = divisions.get(ids[0]).level;
+        let mut level = divisions.get(ids[0]).level;
+        // 北京北京市: a municipality's name in full is that of its city.
+        let municipality = divisions.municipality(ids[0]).filter(|_| naming == Naming::Full);
+        if municipality.is_some() && self.deepest() < Level::City {
+            level = Level::City;
+        }
         if level == Level::Province && naming == Naming::Full && self.deepest() >= Level::City {
             self.beginning = self.beginning.saturating_add(1);
         }
@@ -231,7 +236,8 @@ impl Area {
             end += office(&behind.text[more..]);
         }
         let beginning = self.beginning;
-        self.push(Mention { start, end, level, division: Some(ids[0]), naming, beginning });
+        let division = municipality.filter(|_| level == Level::City).or(Some(ids[0]));
+        self.push(Mention { start, end, level, division, naming, beginning });
         self.settle(divisions, ids);
         end
     }
