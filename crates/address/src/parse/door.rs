@@ -1,5 +1,7 @@
 //! The door: building, unit, floor, room, or a chain of numbers whose meaning only the place can tell.
 
+mod range;
+
 use super::label::Label;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +135,7 @@ pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
 }
 
 fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
-    if before.is_empty()
-        && let Some(range) = house_range(text, start)
-    {
+    if let Some(range) = range::range(text, start, before) {
         return Some(range);
     }
     let (value, mut at, named) = value(text, start)?;
@@ -213,35 +213,6 @@ fn storey_or_building(
     let at_home = text[..start].iter().rev().find(|c| !gap(**c)).is_some_and(|c| HOMES.contains(*c));
     let room_elsewhere = (3..=4).contains(&digits) && !super::begins(&text[at..at + digits], value.as_str());
     if unit_follows || room_elsewhere && at_home { DoorKind::Building } else { DoorKind::Floor }
-}
-
-/// 78-2号, 404-411号, 3-11号楼: one house with a sub-number, or several. 2-402号 is a building and a room.
-fn house_range(text: &[char], at: usize) -> Option<Door> {
-    let mut value = Label::EMPTY;
-    let number = |from: usize, value: &mut Label| {
-        let digits = text[from.min(text.len())..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
-        let whole = (1..=4).contains(&digits) && text[from..from + digits].iter().all(|&c| value.push(c));
-        whole.then(|| {
-            (
-                from + digits,
-                text[from..from + digits].iter().fold(0, |n, c| n * 10 + c.to_digit(10).unwrap_or(0)),
-            )
-        })
-    };
-    let (end, first) = number(at, &mut value)?;
-    if text.get(end) != Some(&'-') || !value.push('-') {
-        return None;
-    }
-    let (end, second) = number(end + 1, &mut value)?;
-    let several = second > first && second - first <= 60 && first >= 3;
-    let (kind, length) = match text[end..] {
-        ['号', '楼' | '栋' | '幢', ..] => (DoorKind::Building, 2),
-        ['栋' | '幢', ..] => (DoorKind::Building, 1),
-        ['号', '室' | '房' | '院', ..] => return None,
-        ['号', ..] if several || second < 10 && first > 20 => (DoorKind::Hao, 1),
-        _ => return None,
-    };
-    Some(Door { kind, value, start: at, end: end + length })
 }
 
 /// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).

@@ -12,7 +12,7 @@ static TABLE_LEVELS: Words = Words::new(&["省直辖县级行政区划", "自治
 static NOTHING: Words = Words::new(&["null", "省直辖", "直辖", "市辖区", "其它区", "其他区", "其他地区"]);
 
 /// Behind a division that was named: quarters and zones that are no divisions.
-static ZONES: Words = Words::new(&[
+pub(super) static ZONES: Words = Words::new(&[
     "高新技术产业开发区",
     "高新技术开发区",
     "经济技术开发区",

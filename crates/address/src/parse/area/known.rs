@@ -1,5 +1,6 @@
 //! Divisions that the tables know, by their names in full, short or of the past.
 
+use super::filler::ZONES;
 use super::form::office;
 use super::{Area, CONTEXT_MAX, Mention, is_gap};
 use crate::divisions::{DivisionId, Divisions, Naming};
@@ -292,7 +293,10 @@ impl Area {
                         || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
                         || within
                         || self.begins_with_county(divisions, behind, meanings));
-                let again = level <= self.deepest() && !behind.parted && !self.repeats(divisions, id);
+                // 江宁区江宁新城区 says the name again for its zone.
+                let zone = self.names(id) && ZONES.beginning(behind.text) > 0;
+                let again =
+                    level <= self.deepest() && !behind.parted && !zone && !self.repeats(divisions, id);
                 let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
                 let head =
                     behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
