@@ -4,9 +4,12 @@
 //! what stands before it and with the feed's own area. So 鼓楼区 after 徐州市 is another than after 南京市.
 
 mod communities;
+mod decide;
 mod filler;
 mod form;
 mod known;
+
+pub(crate) use decide::likeliest;
 
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
@@ -52,6 +55,23 @@ fn starts(text: &[char], word: &str) -> Option<usize> {
     super::begins(text, word).then(|| word.chars().count())
 }
 
+/// Where the area part begins behind a few words that are none (收件地址浙江省…): at a division's name in full.
+fn late_start(divisions: &Divisions, text: &[char]) -> Option<usize> {
+    const LEAD_MAX: usize = 8;
+    let is_street = |c: &char| "路街巷道弄号村".contains(*c) || c.is_ascii_digit();
+    let lead = text.iter().take(LEAD_MAX).take_while(|c| !is_street(c)).count();
+    (1..=lead.min(text.len())).find(|&at| {
+        let mut found = false;
+        divisions.lexicon().prefixes(&text[at..], |name, length| {
+            let wide =
+                |m: &(DivisionId, Naming)| m.1 == Naming::Full && divisions.get(m.0).level <= Level::County;
+            let market = matches!(text.get(at + length), Some('场' | '民'));
+            found |= length >= 3 && !market && divisions.meanings(name).iter().any(wide);
+        });
+        found
+    })
+}
+
 impl Area {
     /// Reads the administrative beginning of `text` for a feed whose own areas are `default`.
     pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
@@ -61,7 +81,17 @@ impl Area {
         self.named = false;
         self.elsewhere = None;
         self.beginning = 0;
-        let mut at = 0;
+        self.read_from(divisions, text, 0);
+        if !self.named
+            && default.is_empty()
+            && let Some(at) = late_start(divisions, text)
+        {
+            self.read_from(divisions, text, at);
+        }
+        self.decide_by_rest(divisions, text);
+    }
+
+    fn read_from(&mut self, divisions: &Divisions, text: &[char], mut at: usize) {
         loop {
             while text.get(at).is_some_and(|&c| is_gap(c)) {
                 at += 1;
@@ -71,6 +101,7 @@ impl Area {
                 .filler(divisions, text, at)
                 .or_else(|| self.known(divisions, text, at))
                 .or_else(|| self.community(divisions, text, at))
+                .or_else(|| self.zone(text, at))
                 .or_else(|| self.by_form(text, at));
             at = match next {
                 Some(end) => end,
@@ -85,6 +116,11 @@ impl Area {
         let last = of_level().map(|m| m.beginning).max()?;
         let in_last = || of_level().filter(|m| m.beginning == last);
         in_last().find(|m| m.naming != Naming::Short).or_else(|| in_last().next())
+    }
+
+    /// Was this said since the text last began anew?
+    pub fn is_current(&self, mention: &Mention) -> bool {
+        self.mentions.iter().all(|m| m.beginning <= mention.beginning)
     }
 
     /// The deepest level named since the text last began anew.

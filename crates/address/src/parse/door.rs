@@ -1,5 +1,7 @@
 //! The door: building, unit, floor, room, or a chain of numbers whose meaning only the place can tell.
 
+mod range;
+
 use super::label::Label;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,14 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
                 at = out[1].start;
                 end = doors_at(text, at, out);
             }
+            // 学府一号望月园20号楼: a number with nothing behind it is passed by for a building that comes later.
+            if let [Door { kind: DoorKind::Hao, .. }] = out[..]
+                && end < text.len()
+                && later_building(text, end)
+            {
+                at = end;
+                continue;
+            }
             let explicit = out.iter().any(|d| !matches!(d.kind, DoorKind::Bare | DoorKind::Hao));
             let last = text[end..].iter().all(|&c| gap(c));
             let stray = out.len() == 1 && out[0].kind == DoorKind::Bare && !last;
@@ -84,7 +94,50 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
     None
 }
 
+fn is_shop(text: &[char]) -> bool {
+    matches!(text, ['商', '铺', ..] | ['店', '面' | '铺', ..] | ['门', '面' | '市', ..] | ['档', ..])
+}
+
+/// Does a building with its counter stand in `text` from `from` on?
+fn later_building(text: &[char], from: usize) -> bool {
+    (from + 1..text.len()).any(|at| {
+        let counted = text[at - 1].is_ascii_alphanumeric();
+        counted && (matches!(text[at], '栋' | '幢' | '座') || matches_word(text, at, "号楼"))
+    })
+}
+
+/// What stands behind the first doors, parted from them by other words: 5栋公寓楼103室, 8幢望月5楼.
+pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
+    let mut at = from;
+    while at < text.len() && out.len() < DOORS_MAX {
+        let c = text[at];
+        let begins = c.is_ascii_alphanumeric() || "东西南北中".contains(c);
+        let next = door(text, at, out).filter(|_| begins && !text[at - 1].is_ascii_alphanumeric());
+        let Some(door) = next else {
+            at += 1;
+            continue;
+        };
+        let rank = |kind: DoorKind| match kind {
+            DoorKind::Building => 1,
+            DoorKind::Unit => 2,
+            DoorKind::Floor => 3,
+            DoorKind::Room => 4,
+            DoorKind::Hao | DoorKind::Bare => 0,
+        };
+        let number = door.kind == DoorKind::Bare && door.value.as_str().len() >= 3 && door.end == text.len();
+        let deeper = rank(door.kind) > 1 && out.iter().all(|d| rank(d.kind) < rank(door.kind));
+        let room_open = out.iter().all(|d| !matches!(d.kind, DoorKind::Room | DoorKind::Bare));
+        if deeper || number && room_open {
+            out.push(door);
+        }
+        at = door.end;
+    }
+}
+
 fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
+    if let Some(range) = range::range(text, start, before) {
+        return Some(range);
+    }
     let (value, mut at, named) = value(text, start)?;
     let has = |kind: DoorKind| before.iter().any(|d| d.kind == kind);
     let next = text.get(at).copied();
@@ -93,25 +146,32 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('号') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('栋' | '幢')) => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('院' | '线' | '桥' | '路' | '街')) => None,
+        Some('号') if text.get(at + 1) == Some(&'梯') => Some((DoorKind::Unit, 2)),
         Some('号') if text.get(at + 1) == Some(&'室') => Some((DoorKind::Room, 2)),
         Some('号') if text.get(at + 1) == Some(&'房') => Some((DoorKind::Room, 2)),
         Some('号') => Some((DoorKind::Hao, 1)),
-        Some('幢' | '栋' | '座' | '楝' | '橦' | '憧') => Some((DoorKind::Building, 1)),
+        Some('幢' | '栋' | '座' | '楝' | '橦' | '憧' | '撞') => Some((DoorKind::Building, 1)),
+        Some('排') if before.is_empty() => Some((DoorKind::Building, 1)),
         Some('#') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('#') if has(DoorKind::Building) => Some((DoorKind::Room, 1)),
         Some('#') => Some((DoorKind::Building, 1)),
         Some('单') if text.get(at + 1) == Some(&'元') => Some((DoorKind::Unit, 2)),
+        Some('单') if text.get(at + 1).is_some_and(char::is_ascii_digit) => Some((DoorKind::Unit, 1)),
+        Some('门') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('门') if matches_word(text, at, "门栋") => Some((DoorKind::Unit, 2)),
         Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => {
             Some((DoorKind::Unit, 1))
         }
         Some('梯') => Some((DoorKind::Unit, 1)),
         Some('层') => Some((DoorKind::Floor, 1)),
-        Some('楼') => Some((storey_or_building(text, at + 1, &value, before), 1)),
-        Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_alphanumeric) => Some((DoorKind::Floor, 1)),
+        Some('楼') => Some((storey_or_building(text, (start, at + 1), &value, before), 1)),
+        Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_lowercase) => Some((DoorKind::Floor, 1)),
         Some('室') => Some((DoorKind::Room, 1)),
         Some('房') => Some((DoorKind::Room, if text.get(at + 1) == Some(&'间') { 2 } else { 1 })),
-        Some('户') => Some((DoorKind::Room, 1)),
+        Some('户' | '铺') => Some((DoorKind::Room, 1)),
+        // 415商铺: the room of a shop.
+        Some('商' | '店' | '门' | '档') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
+        Some('间') if !named => Some((DoorKind::Room, 1)),
         // What counts something else: phases, areas, villages, roads, metres.
         Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
@@ -136,19 +196,23 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
     Some(Door { kind, value, start, end: at })
 }
 
-/// 25楼402 is a building where none was named yet and a room follows; else a storey.
-fn storey_or_building(text: &[char], after: usize, value: &Label, before: &[Door]) -> DoorKind {
+/// 25楼2单元 is a building, and so is 25楼402 where people live; else 楼 counts storeys.
+fn storey_or_building(
+    text: &[char],
+    (start, after): (usize, usize),
+    value: &Label,
+    before: &[Door],
+) -> DoorKind {
+    const HOMES: &str = "村苑园里坊庄区舍";
     if before.iter().any(|d| matches!(d.kind, DoorKind::Building | DoorKind::Unit | DoorKind::Hao)) {
         return DoorKind::Floor;
     }
-    let mut at = after;
-    while text.get(at).is_some_and(|&c| gap(c)) {
-        at += 1;
-    }
+    let at = after + text[after..].iter().take_while(|&&c| gap(c)).count();
     let digits = text[at..].iter().take_while(|c| c.is_ascii_digit()).count();
     let unit_follows = matches_word(text, at + digits, "单元") || matches_word(text, at + digits, "门");
+    let at_home = text[..start].iter().rev().find(|c| !gap(**c)).is_some_and(|c| HOMES.contains(*c));
     let room_elsewhere = (3..=4).contains(&digits) && !super::begins(&text[at..at + digits], value.as_str());
-    if unit_follows || room_elsewhere { DoorKind::Building } else { DoorKind::Floor }
+    if unit_follows || room_elsewhere && at_home { DoorKind::Building } else { DoorKind::Floor }
 }
 
 /// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).
@@ -156,8 +220,8 @@ fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     let c = *text.get(at)?;
     if "东西南北中甲乙丙丁".contains(c) {
         let next = text.get(at + 1).copied();
-        let counted =
-            matches!(next, Some('单' | '幢' | '栋' | '座' | '号')) && !matches_word(text, at + 1, "单位");
+        let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号' | '户'))
+            && !matches_word(text, at + 1, "单位");
         if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
             return Some((Label::from_chars([c])?, at + 1, true));
         }

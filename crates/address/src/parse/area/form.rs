@@ -3,7 +3,7 @@
 use super::{Area, Mention, is_gap};
 use crate::divisions::Naming;
 use crate::model::Level;
-use crate::parse::elements::group;
+use crate::parse::sketch::group;
 
 /// The longest name that is believed by its form.
 const REACH: usize = 8;
@@ -11,7 +11,7 @@ const REACH: usize = 8;
 impl Area {
     /// 江东区: a county that is no more, or misspelt. Behind a city or province, or at the very beginning.
     fn county_by_form(&self, name: &[char]) -> bool {
-        const OTHERS: &str = "小社园校厂院库景片新市专发山地矿住宅";
+        const OTHERS: &str = "军小社园校厂院库景片新市专发山地矿住宅";
         let others = |c: &char| OTHERS.contains(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
         let sized = name.len() == 3 || (name.len() == 4 && self.named && name[3] == '县');
         sized && !name[..name.len() - 1].last().is_some_and(others) && self.deepest() < Level::County
@@ -27,7 +27,8 @@ impl Area {
         for n in 2..=reach {
             let (level, more) = match rest[n - 1] {
                 // 青禾街街道, 云栖路办事处
-                '路' | '街' if matches!(rest[n..], ['街', '道', ..] | ['道', ..] | ['办', ..]) => {
+                '路' | '街' if matches!(rest[n..], ['街', '道', ..] | ['道' | '办' | '镇' | '乡', ..]) =>
+                {
                     continue;
                 }
                 '路' | '街' | '巷' | '号' => return None,
@@ -36,7 +37,9 @@ impl Area {
                     None => continue,
                 },
             };
-            if self.deepest() >= level || (!self.named && level == Level::Community) {
+            // 青禾镇望月街道: a township may have been named by what it was before.
+            let second = rest[n - 1] == '道' && self.deepest() == Level::Township;
+            if self.deepest() >= level && !second || (!self.named && level == Level::Community) {
                 return None;
             }
             let end = at + n + more;
@@ -54,20 +57,23 @@ impl Area {
         let next = rest.get(n).copied();
         let before = name[n - 2];
         let form = match name[n - 1] {
+            '市' if matches!(next, Some('场' | '民' | '政' | '心')) => return None,
             '区' | '县' | '市' if self.county_by_form(name) => (Level::County, 0),
             '道' if before == '街' && n >= 4 => (Level::Township, office(&rest[n..])),
-            '办' if before == '街' && n >= 4 => (Level::Township, 0),
+            '办' if before == '街' && n >= 4 => {
+                (Level::Township, super::starts(&rest[n..], "事处").unwrap_or(0))
+            }
             '处' if n >= 5
                 && (name.ends_with(&['办', '事', '处']) || name.ends_with(&['管', '理', '处'])) =>
             {
                 (Level::Township, 0)
             }
-            '镇' | '乡' if (2..=5).contains(&n) && (n > 2 || self.named) && !is_street_end(next) => {
+            '镇' | '乡' if (2..=5).contains(&n) && (n > 2 || self.named) && !is_street_end(&rest[n..]) => {
                 (Level::Township, 0)
             }
             '区' if before == '社' && n >= 4 && !goes_on(next) => (Level::Community, 0),
             '委' if next == Some('会') && n >= 3 => (Level::Community, 1),
-            '村' if n >= 3 && !name.ends_with(&['新', '村']) => {
+            '村' if (n >= 3 || self.deepest() == Level::Township) && !name.ends_with(&['新', '村']) => {
                 let known_above = self.deepest() >= Level::Township || n == 3;
                 let ends = group(text, at + n).is_some()
                     || next.is_none_or(|c| !c.is_ascii_alphanumeric() && !"路街小花苑北南东西".contains(c));
@@ -82,8 +88,8 @@ impl Area {
     }
 }
 
-fn is_street_end(next: Option<char>) -> bool {
-    next.is_some_and(|c| "路街巷".contains(c))
+fn is_street_end(rest: &[char]) -> bool {
+    matches!(rest, ['路' | '街' | '巷', ..] | ['大', '道' | '街', ..])
 }
 
 fn goes_on(next: Option<char>) -> bool {

@@ -1,20 +1,22 @@
 //! Divisions that the tables know, by their names in full, short or of the past.
 
+use super::filler::ZONES;
 use super::form::office;
-use super::{Area, CONTEXT_MAX, Mention, is_gap, starts};
+use super::{Area, CONTEXT_MAX, Mention, is_gap};
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
+use crate::parse::words::Words;
 
 /// After these a short name is the beginning of a road, a compound or an office.
-const STREET_HEADS: [&str; 31] = [
+static STREET_HEADS: Words = Words::new(&[
     "路", "街", "巷", "道", "弄", "里", "坊", "桥", "站", "村", "苑", "园", "大", "东路", "西路", "南路",
     "北路", "中路", "东街", "西街", "南街", "北街", "花", "新村", "小区", "公", "广场", "家", "嘉", "国际",
     "商",
-];
+]);
 /// Of those, what may begin another name behind a county at the very beginning: 义乌望月城, 宁海大桥路.
-const WEAK_HEADS: [&str; 6] = ["大", "公", "家", "嘉", "国际", "商"];
+static WEAK_HEADS: Words = Words::new(&["大", "公", "家", "嘉", "国际", "商"]);
 /// After these a short name below the county is the beginning of a longer name.
-const NAME_HEADS: [&str; 40] = [
+static NAME_HEADS: Words = Words::new(&[
     "工业",
     "科技",
     "经济",
@@ -55,7 +57,13 @@ const NAME_HEADS: [&str; 40] = [
     "东",
     "西",
     "社区",
-];
+]);
+
+/// Behind a county's short name at the very beginning: the name goes on.
+static STREET_WORDS: Words = Words::new(&[
+    "大道", "大街", "大桥", "工业", "科技", "大学", "公园", "公寓", "人家", "小区", "花园", "新村", "大厦",
+    "广场", "市场",
+]);
 
 /// What stands behind a name.
 pub(super) struct Behind<'a> {
@@ -69,20 +77,32 @@ pub(super) struct Behind<'a> {
 impl<'a> Behind<'a> {
     pub fn new(text: &'a [char]) -> Self {
         let parted = text.first().is_none_or(|&c| is_gap(c));
-        let street = !parted && STREET_HEADS.iter().any(|h| starts(text, h).is_some());
+        let street = !parted && STREET_HEADS.beginning(text) > 0;
         Self { text, parted, street }
     }
 
     /// May a county's short name stand before this at the very beginning of a text?
     fn may_follow_county(&self) -> bool {
-        !self.street || WEAK_HEADS.iter().any(|h| starts(self.text, h).is_some())
+        let weak = WEAK_HEADS.beginning(self.text) > 0;
+        (!self.street || weak) && self.text.first() != Some(&'山') && STREET_WORDS.beginning(self.text) == 0
+    }
+
+    /// 织里青禾路: a whole road follows. 白塔月路 and 青禾东三街 are roads of one name.
+    fn starts_road(&self) -> bool {
+        let end = self.text.iter().take(6).position(|c| "路街巷弄".contains(*c));
+        let stem = &self.text[..end.unwrap_or(0)];
+        (2..=3).contains(&stem.len())
+            && !stem.iter().any(|c| "村区里业塘".contains(*c))
+            && !stem.iter().any(|c| is_gap(*c) || c.is_ascii_digit() || crate::fold::is_numeral(*c))
+            && !matches!(stem, ['东' | '西' | '南' | '北' | '中', ..] | ['大', '道' | '街', ..])
+            && self.text.get(stem.len() + 1) != Some(&'道')
     }
 
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
     fn continues_name(&self) -> bool {
         self.street
             || self.text.get(1).is_some_and(|c| "路街巷弄桥村区".contains(*c))
-            || NAME_HEADS.iter().any(|h| starts(self.text, h).is_some())
+            || NAME_HEADS.beginning(self.text) > 0
     }
 
     /// Does a division of `id` follow, or `id` itself in full?
@@ -93,8 +113,10 @@ impl<'a> Behind<'a> {
                 let level = divisions.get(inner).level;
                 let named = match naming {
                     Naming::Full => level <= Level::Township,
-                    Naming::Short => {
-                        inner != id && level <= Level::County && !Behind::new(&self.text[length..]).street
+                    Naming::Short if inner != id && level <= Level::County => {
+                        let next = Behind::new(&self.text[length..]);
+                        next.may_follow_county()
+                            || level < Level::County && next.names_within(divisions, inner)
                     }
                     _ => false,
                 };
@@ -114,6 +136,7 @@ impl<'a> Behind<'a> {
             (Level::City, '州') => Some(1),
             (Level::City, '地') if next == Some('区') => Some(2),
             (Level::Township, '镇' | '乡') if !matches!(next, Some('路' | '街')) => Some(1),
+            (Level::Township, '街') if matches!(self.text, [_, '办', '事', '处', ..]) => Some(4),
             (Level::Township, '街') if matches!(next, Some('道' | '办')) => Some(2),
             (Level::Township, _) => {
                 let people = self.text.iter().take(4).position(|&c| c == '族')?;
@@ -148,7 +171,10 @@ impl Area {
         let behind = Behind::new(&text[end..]);
         // 武夷山市场 is a market, but 张掖市民乐县 is not.
         if text[end - 1] == '市'
-            && matches!(behind.text, ['场' | '民' | '政', ..])
+            && (matches!(
+                behind.text,
+                ['场' | '民', ..] | ['政', '府' | '务' | '法' | '协' | '公' | '工', ..]
+            ))
             && !meanings.iter().any(|m| behind.names_within(divisions, m.0))
         {
             return None;
@@ -161,7 +187,15 @@ impl Area {
                 && kept.len() < CONTEXT_MAX
             {
                 let level = divisions.get(id).level;
-                best = Some(best.map_or((level, naming), |b: (Level, Naming)| b.min((level, naming))));
+                // What bears the name today, before what once did.
+                let former = |n: Naming| n > Naming::Short;
+                if best.is_some_and(|b| former(b.1) && naming == Naming::Full) {
+                    kept.clear();
+                    best = None;
+                } else if best.is_some_and(|b| b.1 == Naming::Full && former(naming)) {
+                    continue;
+                }
+                best = Some(best.map_or((level, naming), |b| b.min((level, naming))));
                 kept.push(id);
             }
         }
@@ -187,7 +221,12 @@ impl Area {
         ids: &[DivisionId],
         naming: Naming,
     ) -> usize {
-        let level = divisions.get(ids[0]).level;
+        let mut level = divisions.get(ids[0]).level;
+        // 北京北京市: a municipality's name in full is that of its city.
+        let municipality = divisions.municipality(ids[0]).filter(|_| naming == Naming::Full);
+        if municipality.is_some() && self.deepest() < Level::City {
+            level = Level::City;
+        }
         if level == Level::Province && naming == Naming::Full && self.deepest() >= Level::City {
             self.beginning = self.beginning.saturating_add(1);
         }
@@ -198,7 +237,8 @@ impl Area {
             end += office(&behind.text[more..]);
         }
         let beginning = self.beginning;
-        self.push(Mention { start, end, level, division: Some(ids[0]), naming, beginning });
+        let division = municipality.filter(|_| level == Level::City).or(Some(ids[0]));
+        self.push(Mention { start, end, level, division, naming, beginning });
         self.settle(divisions, ids);
         end
     }
@@ -231,8 +271,16 @@ impl Area {
             (Naming::Short, Level::Township | Level::Community) => {
                 let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
                 let street_like = name.last().is_some_and(|c| "路街巷桥道里".contains(*c));
-                let plain = !behind.continues_name() && (behind.parted || !(street_like || number));
-                near && self.deepest() < Level::Township && (plain || behind.renamed(level).is_some())
+                let road = !street_like && behind.starts_road();
+                let plain = road || !behind.continues_name() && (behind.parted || !(street_like || number));
+                let alone = anywhere
+                    && self.mentions.is_empty()
+                    && meanings.len() == 1
+                    && level == Level::Township
+                    && road;
+                (near || alone)
+                    && self.deepest() < Level::Township
+                    && (plain || behind.renamed(level).is_some())
             }
             // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
             // counties where the text begins with them.
@@ -242,10 +290,13 @@ impl Area {
                 let alone = anywhere
                     && naming == Naming::Short
                     && (level <= Level::City
-                        || divisions.get(id).name.ends_with('市')
+                        || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
                         || within
                         || self.begins_with_county(divisions, behind, meanings));
-                let again = level <= self.deepest() && !behind.parted;
+                // 江宁区江宁新城区 says the name again for its zone.
+                let zone = self.names(id) && ZONES.beginning(behind.text) > 0;
+                let again =
+                    level <= self.deepest() && !behind.parted && !zone && !self.repeats(divisions, id);
                 let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
                 let head =
                     behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
@@ -259,6 +310,14 @@ impl Area {
     /// Was `id` named since the text last began anew?
     fn names(&self, id: DivisionId) -> bool {
         self.mentions.iter().any(|m| m.beginning == self.beginning && m.division == Some(id))
+    }
+
+    /// 杭州市西湖区杭州西湖: the names before are said again, in the same order.
+    fn repeats(&self, divisions: &Divisions, id: DivisionId) -> bool {
+        let [.., last] = self.mentions[..] else { return false };
+        let above = last.division.filter(|&above| above != id && divisions.within(id, above));
+        let twice = |d: DivisionId| self.mentions.iter().filter(|m| m.division == Some(d)).count() >= 2;
+        self.names(id) && above.is_some_and(twice)
     }
 
     /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
@@ -298,7 +357,10 @@ impl Area {
             return self.township_nearby(divisions, (start, end), meanings);
         }
         // All that the text itself named so far may hold it: only the feed's default is against it.
-        let text_agrees = self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
+        // So it is where the text has just begun anew.
+        let anew = self.beginning > 0 && self.mentions.iter().all(|m| m.beginning < self.beginning);
+        let text_agrees =
+            anew || self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
         if text_agrees {
             // The text is right.
             self.context.clear();

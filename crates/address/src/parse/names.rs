@@ -1,0 +1,452 @@
+//! Names by their structure: where one ends and the next begins, without knowing any of them.
+//!
+//! ```text
+//!  云栖花园小区│桂雨苑│二期      青山工业区│松涛路      松涛路│与│竹海路│交叉口│云栖大厦│旁
+//! ```
+//! A name ends with a word of [`ENDS`], unless a word of [`FOLLOWERS`] carries it on.
+
+use super::area::is_gap;
+use super::words::Words;
+
+/// What a name ends with, for certain: what follows begins another.
+static ENDS: Words = Words::new(&[
+    "小区",
+    "花园",
+    "家园",
+    "新村",
+    "广场",
+    "大厦",
+    "公寓",
+    "市场",
+    "工业区",
+    "工业园区",
+    "工业园",
+    "产业园区",
+    "产业园",
+    "科技园区",
+    "科技园",
+    "创业园",
+    "创意园",
+    "物流园",
+    "软件园",
+    "开发区",
+    "新区",
+    "功能区",
+    "住宅区",
+    "居民区",
+    "商务区",
+    "别墅区",
+    "校区",
+    "中心",
+    "示范区",
+    "度假区",
+    "园区",
+    "花苑",
+    "雅苑",
+    "名苑",
+    "佳苑",
+    "景苑",
+    "嘉苑",
+    "新苑",
+    "华苑",
+    "嘉园",
+    "佳园",
+    "馨园",
+    "公馆",
+    "华府",
+    "华庭",
+    "豪庭",
+    "商贸城",
+    "商城",
+    "建材城",
+    "家电城",
+    "汽配城",
+    "五金城",
+    "轻纺城",
+    "服装城",
+    "大楼",
+    "酒店",
+    "宾馆",
+    "小学",
+    "中学",
+    "幼儿园",
+    "医院",
+    "学校",
+    "家属院",
+    "家属区",
+    "生活区",
+    "宿舍",
+    "山庄",
+    "别墅",
+    "车站",
+    "银行",
+    "政府",
+    "大院",
+    "派出所",
+    "卫生院",
+    "加油站",
+    "有限公司",
+    "街坊",
+    "集团",
+    "苑",
+]);
+
+/// What carries a name on behind its end: 云栖花园小区, 青禾厂宿舍.
+static FOLLOWERS: Words = Words::new(&[
+    "小区",
+    "家属院",
+    "家属区",
+    "家属楼",
+    "家属",
+    "宿舍",
+    "社区",
+    "别墅",
+    "公寓",
+    "大厦",
+    "花园",
+    "新村",
+    "家园",
+    "广场",
+    "写字楼",
+    "住宅",
+    "校区",
+    "小学",
+    "中学",
+    "学校",
+    "幼儿园",
+    "医院",
+    "卫生",
+    "服务",
+    "管委会",
+    "管理",
+    "大酒店",
+    "酒店",
+    "宾馆",
+    "超市",
+    "大楼",
+    "东校",
+    "西校",
+    "南校",
+    "北校",
+    "分行",
+    "支行",
+    "营业",
+    "有限公司",
+    "分公司",
+    "新城",
+    "国际",
+    "会所",
+    "中心",
+]);
+
+/// A part of a compound: what a name does not go on with.
+static PARTS: Words = Words::new(&[
+    "菜鸟驿站",
+    "快递",
+    "售楼处",
+    "售楼部",
+    "门卫",
+    "物业",
+    "丰巢",
+    "停车场",
+    "门面",
+    "商铺",
+    "底商",
+    "店面",
+    "院内",
+    "回迁",
+    "东门",
+    "西门",
+    "南门",
+    "北门",
+    "正门",
+    "后门",
+    "东区",
+    "西区",
+    "南区",
+    "北区",
+    "中区",
+    "大门",
+]);
+
+/// Beside something, between something: what stands before it is near, not here.
+static NEARBY: Words = Words::new(&[
+    "斜对面",
+    "正对面",
+    "对面",
+    "对过",
+    "对门",
+    "隔壁",
+    "附近",
+    "旁边",
+    "旁",
+    "门口",
+    "路口",
+    "入口",
+    "交叉路口",
+    "交叉口",
+    "交叉",
+    "交汇处",
+    "交汇口",
+    "交汇",
+    "交界处",
+    "交界",
+    "交口",
+    "丁字路口",
+    "十字路口",
+    "红绿灯",
+    "东侧",
+    "西侧",
+    "南侧",
+    "北侧",
+    "东边",
+    "西边",
+    "南边",
+    "北边",
+    "东面",
+    "西面",
+    "南面",
+    "北面",
+    "左侧",
+    "右侧",
+    "左边",
+    "右边",
+    "左面",
+    "右面",
+    "前面",
+    "后面",
+    "以东",
+    "以西",
+    "以南",
+    "以北",
+    "向东",
+    "向西",
+    "向南",
+    "向北",
+    "往东",
+    "往西",
+]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PieceKind {
+    /// A name: a compound, a building, a shop.
+    Name,
+    /// A village or community by its ending.
+    Village,
+    /// A zone that is no place by itself (开发区).
+    Zone,
+    /// A phase, a quarter, a gate.
+    Part,
+    /// 三组, 12队: a group of a village.
+    Group,
+    /// 对面, 交叉口: what stands before is only near.
+    Nearby,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub kind: PieceKind,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// A numeral, letter or direction before 期, 区, 门: 二期, a区, 北门. Its length.
+fn part(text: &[char]) -> usize {
+    let named = PARTS.beginning(text);
+    if named > 0 {
+        return named;
+    }
+    let mark =
+        |c: &char| c.is_ascii_alphanumeric() || "东西南北中上下".contains(*c) || crate::fold::is_numeral(*c);
+    let marks = text.iter().take(4).take_while(|c| mark(c)).count();
+    let closes = marks > 0 && text.get(marks).is_some_and(|c| "期区".contains(*c));
+    if closes { marks + 1 } else { 0 }
+}
+
+/// 三组, 12队, 5社: its length.
+fn group(text: &[char]) -> usize {
+    let count = text.iter().take(4);
+    let count = count.take_while(|&&c| c.is_ascii_digit() || crate::fold::is_numeral(c)).count();
+    match text[count..] {
+        ['村', '民', '小', '组', ..] if count > 0 => count + 4,
+        ['小' | '大' | '生', '组' | '队', ..] if count > 0 => count + 2,
+        ['组' | '队' | '社', ref rest @ ..] if count > 0 && rest.first() != Some(&'区') => count + 1,
+        _ => 0,
+    }
+}
+
+/// 对面, 北100米: the length of what says that something is only near. Right behind a road also 口, 内.
+fn near(text: &[char], behind_road: bool) -> usize {
+    let word = NEARBY.beginning(text);
+    if word > 0 {
+        return word;
+    }
+    if behind_road && matches!(text, ['口' | '内', ..]) && text.get(1) != Some(&'腔') {
+        return 1;
+    }
+    let lead = text.iter().take(3).take_while(|c| "向往东西南北前".contains(**c)).count();
+    let digits = text[lead..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
+    if digits > 0 && text.get(lead + digits) == Some(&'米') { lead + digits + 1 } else { 0 }
+}
+
+/// Splits the free text [start, end) into pieces, in order.
+pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piece>) {
+    let mut from = start;
+    while from < end && out.len() < PIECES_MAX {
+        if is_gap(text[from]) {
+            from += 1;
+            continue;
+        }
+        let rest = &text[from..end];
+        let near = near(rest, from > 0 && from == start);
+        if near > 0 {
+            out.push(Piece { kind: PieceKind::Nearby, start: from, end: from + near });
+            from += near;
+            continue;
+        }
+        let length = part(rest);
+        if length > 0 {
+            out.push(Piece { kind: PieceKind::Part, start: from, end: from + length });
+            from += length;
+            continue;
+        }
+        let length = group(rest);
+        if length > 0 {
+            // What bears groups is a village.
+            if let Some(last) = out.last_mut().filter(|p| p.end == from && p.kind == PieceKind::Name) {
+                last.kind = PieceKind::Village;
+            }
+            out.push(Piece { kind: PieceKind::Group, start: from, end: from + length });
+            from += length;
+            continue;
+        }
+        let (length, kind) = name(rest);
+        out.push(Piece { kind, start: from, end: from + length });
+        from += length;
+    }
+}
+
+const PIECES_MAX: usize = 16;
+
+/// How long the name is that `text` begins with, and what it is by its ending.
+fn name(text: &[char]) -> (usize, PieceKind) {
+    let mut at = 1;
+    while at < text.len() {
+        if is_gap(text[at]) || near(&text[at..], false) > 0 {
+            break;
+        }
+        if at >= 2 && group(&text[at..]) > 0 {
+            break;
+        }
+        let length = if at >= 2 { part(&text[at..]) } else { 0 };
+        if length > 0 {
+            // 青禾二区: too short to be a name without it.
+            let needed = at == 2 && text[at + length - 1] == '区' && !"东西南北中".contains(text[at]);
+            at += if needed { length } else { 0 };
+            break;
+        }
+        at += 1;
+        let Some(kind) = closed(text, at) else { continue };
+        // 工业园 is only the beginning of 工业园区.
+        if text.get(at) == Some(&'区') && text[at - 1] == '园' {
+            continue;
+        }
+        let follower = FOLLOWERS.beginning(&text[at..]);
+        if follower > 0 {
+            at += follower - 1;
+            continue;
+        }
+        if text.len() - at >= 2 || matches!(text[at..], ['内' | '里' | '外' | '旁' | '前' | '后' | '口'])
+        {
+            return (at, kind);
+        }
+    }
+    // 望月观测站内
+    if at > 3 && at == text.len() && text[at - 1] == '内' {
+        at -= 1;
+    }
+    let kind = closed(text, at).unwrap_or(PieceKind::Name);
+    (at, kind)
+}
+
+/// What the name of the first `end` characters is by its ending, where it ends there.
+fn closed(text: &[char], end: usize) -> Option<PieceKind> {
+    let length = ENDS.ending(&text[..end]);
+    if length > 0 && (end > length || length > 2) {
+        let zone = matches!(text[..end], [.., '开', '发', '区'] | [.., '新', '区']);
+        return Some(if zone { PieceKind::Zone } else { PieceKind::Name });
+    }
+    let village = end >= 3 && matches!(text[..end], [.., '村'] | [.., '社', '区']);
+    village.then_some(PieceKind::Village)
+}
+
+/// Where in [start, end), which ends a road, the road begins: behind the last name that ends in it.
+pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
+    let mut begin = start;
+    // 云栖4号大街
+    if let Some(number) =
+        (start + 2..end).find(|&i| text[i].is_ascii_digit() && !text[i - 1].is_ascii_alphanumeric())
+        && text[number..end].contains(&'号')
+    {
+        begin = number;
+    }
+    // A区望月大道, 9楼松涛北路
+    let lead = part(&text[begin..end]).max(storey(&text[begin..end]));
+    if lead > 0 && is_road(&text[begin + lead..end], false) {
+        begin += lead;
+    }
+    let mut place = None;
+    for at in begin + 2..end.saturating_sub(1) {
+        let near = NEARBY.ending(&text[begin..at]) > 0;
+        let part = at >= begin + 3 && matches!(text[at - 1], '期' | '区') && part_ends(text, begin, at);
+        let zone = text[at - 1] == '园' && text[at] == '区';
+        let follower = FOLLOWERS.beginning(&text[at..end]);
+        let carried_on = zone || follower > 0 && end - at > follower + 1;
+        let closed = !carried_on && closed(&text[begin..], at - begin).is_some();
+        if (closed || near || part) && is_road(&text[at..end], near) {
+            begin = at;
+            place = None;
+        } else if at >= begin + 3 && matches!(text[at - 1], '园' | '城') && !carried_on && text[at] != '区'
+        {
+            place = Some(at);
+        }
+    }
+    // 农贸城青禾山路: less certain, but longer than 长城东路.
+    place
+        .filter(|&at| end - at >= 3 && is_road(&text[at..end], false) && !is_direction(text[at]))
+        .unwrap_or(begin)
+}
+
+fn is_direction(c: char) -> bool {
+    "东西南北中".contains(c)
+}
+
+/// 9楼, 2层: its length.
+fn storey(text: &[char]) -> usize {
+    let digits = text.iter().take(3).take_while(|c| c.is_ascii_digit()).count();
+    if digits > 0 && matches!(text.get(digits), Some('楼' | '层')) { digits + 1 } else { 0 }
+}
+
+/// 二期, a区 before `at`.
+fn part_ends(text: &[char], begin: usize, at: usize) -> bool {
+    (1..=3).any(|n| at > begin + n && part(&text[at - n - 1..at]) == n + 1)
+}
+
+/// Is this a road by itself? 东路, 大道 are only the end of one; 三路, 西巷 may be one behind a name.
+fn is_road(text: &[char], near: bool) -> bool {
+    let stem = match text {
+        [stem @ .., '大', '道' | '街'] => stem,
+        [stem @ .., _] => stem,
+        [] => return false,
+    };
+    match stem {
+        [] => false,
+        ['步', '行'] | ['商', '业'] | ['美', '食'] => near,
+        [one] => {
+            let lane = matches!(text.last(), Some('巷' | '弄'));
+            let counted = one.is_ascii_digit() || crate::fold::is_numeral(*one);
+            near || lane || counted
+        }
+        _ => true,
+    }
+}
