@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use yibiao_address::{
     Divisions, Gazetteer, GazetteerBuilder, Language, Level, Query, Resolver, Scratch, StandardAddress,
     match_pair, parse,
@@ -215,19 +215,59 @@ fn build(path: &Path, out: &Path) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-fn read<'a, T: Deserialize<'a>>(line: &'a str, number: usize) -> Result<T> {
-    serde_json::from_str(line).with_context(|| format!("line {number} of the input is not as expected"))
+fn read<T: DeserializeOwned>(line: &str, number: usize) -> Result<T> {
+    let read = serde_json::from_str(line).or_else(|error| match without_lone_surrogates(line) {
+        Some(line) => serde_json::from_str(&line),
+        None => Err(error),
+    });
+    read.with_context(|| format!("line {number} of the input is not as expected"))
+}
+
+/// The JSON text with U+FFFD for escapes that are half a character (`\ud83d` alone), as programs write them that count
+/// in UTF-16; None where there are none.
+fn without_lone_surrogates(json: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let escape = json.as_bytes().get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
+        u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+    };
+    let (mut out, mut kept, mut at) = (String::new(), 0, 0);
+    while let Some(found) = json[at..].find('\\') {
+        at += found;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at += 12,
+            (Some(0xd800..0xe000), _) => {
+                out.push_str(&json[kept..at]);
+                out.push_str("\\ufffd");
+                at += 6;
+                kept = at;
+            }
+            // The character behind a backslash belongs to it.
+            _ => at += 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
+        }
+    }
+    (kept > 0).then(|| out + &json[kept..])
+}
+
+/// A line without its end. What is no UTF-8 is read as U+FFFD: a broken line is answered, and the lines behind it too.
+fn line(bytes: Vec<u8>) -> String {
+    let mut line = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    if line.ends_with('\r') {
+        line.pop();
+    }
+    line
 }
 
 /// Maps lines of standard input to lines of standard output, in order, on all cores. The second argument is
 /// the line's number, from 1.
 fn each_line(work: impl Fn(&str, usize) -> Result<String> + Sync) -> Result<()> {
-    let mut input = std::io::stdin().lock().lines();
+    let mut input = std::io::stdin().lock().split(b'\n');
     let mut out = BufWriter::new(std::io::stdout().lock());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut first = 1;
     loop {
-        let lines: Vec<String> = input.by_ref().take(CHUNK_LINES).collect::<Result<_, _>>()?;
+        let lines = input.by_ref().take(CHUNK_LINES).map(|bytes| Ok(line(bytes?)));
+        let lines: Vec<String> = lines.collect::<std::io::Result<_>>()?;
         if lines.is_empty() {
             out.flush()?;
             return Ok(());
@@ -257,5 +297,33 @@ fn each_line(work: impl Fn(&str, usize) -> Result<String> + Sync) -> Result<()> 
             }
         }
         first += lines.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn half_a_character_in_json_is_read_as_its_replacement() {
+        for (json, address) in [
+            (r#"{"address":"12号\ud83d"}"#, "12号\u{fffd}"),
+            (r#"{"address":"\udc00\ud800\u53f7"}"#, "\u{fffd}\u{fffd}号"),
+            (r#"{"address":"\ud83c\udfe0\ud83c"}"#, "🏠\u{fffd}"),
+            (r#"{"address":"\\ud83d\ud83d"}"#, "\\ud83d\u{fffd}"),
+            (r#"{"address":"\ud83c\udfe0"}"#, "🏠"),
+        ] {
+            assert_eq!(read::<QueryLine>(json, 1).unwrap().address, address, "{json}");
+        }
+        assert!(read::<QueryLine>(r#"{"address":"\ud83"#, 7).err().unwrap().to_string().contains("line 7"));
+        assert!(read::<QueryLine>("\\", 1).is_err());
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_read_with_replacements_and_ends_of_lines_are_cut() {
+        assert_eq!(line(b"12\xff\xe5\x8f".to_vec()), "12\u{fffd}\u{fffd}");
+        assert_eq!(line("12号\r".into()), "12号");
+        assert_eq!(line(Vec::new()), "");
     }
 }
