@@ -7,7 +7,10 @@ use crate::model::Level;
 use std::collections::{BTreeMap, HashMap};
 
 const DIVISIONS: &str = include_str!("../../data/divisions.txt");
-const HISTORY: &str = include_str!("../../data/jiangsu_divisions_history.csv");
+const HISTORIES: [&str; 2] = [
+    include_str!("../../data/jiangsu_divisions_history.csv"),
+    include_str!("../../data/china_divisions_history.csv"),
+];
 const LEVELS: [(Level, usize, u32); 5] = [
     (Level::Province, 2, 10),
     (Level::City, 2, 8),
@@ -95,9 +98,8 @@ fn divisions() -> Vec<Division> {
 }
 
 fn history(by_code: &HashMap<u64, DivisionId>) -> Vec<Former> {
-    HISTORY
-        .lines()
-        .skip(1)
+    let lines = HISTORIES.iter().flat_map(|history| history.lines().skip(1));
+    lines
         .filter_map(|line| {
             let mut columns = line.trim_end().split(',');
             let mut next = || columns.next();
