@@ -8,7 +8,10 @@ use crate::lexicon::LexiconBytes;
 use crate::model::Level;
 
 const DIVISIONS: &str = include_str!("../../data/divisions.txt");
-const HISTORY: &str = include_str!("../../data/jiangsu_divisions_history.csv");
+const HISTORIES: [&str; 2] = [
+    include_str!("../../data/jiangsu_divisions_history.csv"),
+    include_str!("../../data/china_divisions_history.csv"),
+];
 /// Level, digits of its own in the code, digits that follow.
 const LEVELS: [(Level, usize, u32); 4] =
     [(Level::Province, 2, 10), (Level::City, 2, 8), (Level::County, 2, 6), (Level::Township, 3, 3)];
@@ -149,9 +152,8 @@ fn rows(signs: &mut Signs) -> Vec<Row> {
 }
 
 fn history(divisions: &Divisions) -> Vec<Former> {
-    HISTORY
-        .lines()
-        .skip(1)
+    let lines = HISTORIES.iter().flat_map(|history| history.lines().skip(1));
+    lines
         .filter_map(|line| {
             let mut columns = line.trim_end().split(',');
             let mut next = || columns.next();

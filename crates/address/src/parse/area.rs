@@ -3,6 +3,7 @@
 //! Names are read one after the other; each keeps, of the divisions that it may mean, those that agree with
 //! what stands before it and with the feed's own area. So 鼓楼区 after 徐州市 is another than after 南京市.
 
+mod behind;
 mod communities;
 mod decide;
 mod filler;

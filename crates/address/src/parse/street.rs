@@ -95,8 +95,8 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     let previous = text[at - 1];
     let ends = match text[at] {
         '路' => {
-            let crossing = next == Some('口') && matches!(previous, '叉' | '字' | '岔');
-            !crossing && !matches!(next, Some('桥' | '站'))
+            !(matches!(next, Some('桥' | '站'))
+                || next == Some('口') && matches!(previous, '叉' | '字' | '岔'))
         }
         '街' => next != Some('道'),
         '巷' => at > start,

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 /// Words that are looked for where a text begins or ends with them. Laid out when first used.
 pub(crate) struct Words {
-    list: &'static [&'static str],
+    /// Parted by spaces.
+    list: &'static str,
     table: OnceLock<Table>,
 }
 
@@ -22,13 +23,13 @@ fn bit(c: char) -> (usize, u64) {
 }
 
 impl Words {
-    pub const fn new(list: &'static [&'static str]) -> Self {
+    pub const fn new(list: &'static str) -> Self {
         Self { list, table: OnceLock::new() }
     }
 
     fn table(&self) -> &Table {
         self.table.get_or_init(|| {
-            let words: Vec<Vec<char>> = self.list.iter().map(|w| w.chars().collect()).collect();
+            let words: Vec<Vec<char>> = self.list.split_whitespace().map(|w| w.chars().collect()).collect();
             let mut table =
                 Table { begins: [0; 64], ends: [0; 64], by_first: words.clone(), by_last: words.clone() };
             for word in &words {
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_longest_word_is_found_at_either_end() {
-        static WORDS: Words = Words::new(&["园", "花园", "小区", "工业园", "工业园区"]);
+        static WORDS: Words = Words::new("园 花园 小区 工业园 工业园区");
         let text = |s: &str| s.chars().collect::<Vec<char>>();
         assert_eq!(WORDS.ending(&text("云栖花园")), 2);
         assert_eq!(WORDS.ending(&text("青山工业园")), 3);

@@ -1,6 +1,6 @@
 //! Communities that the tables know, within the cities that text and feed allow.
 
-use super::known::Behind;
+use super::behind::Behind;
 use super::{Area, CONTEXT_MAX, Mention, starts};
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;

@@ -6,31 +6,16 @@ use crate::model::Level;
 use crate::parse::words::Words;
 
 /// A level that exists only in the tables, as exports write it.
-static TABLE_LEVELS: Words = Words::new(&["省直辖县级行政区划", "自治区直辖县级行政区划"]);
+static TABLE_LEVELS: Words = Words::new("省直辖县级行政区划 自治区直辖县级行政区划");
 
 /// What exports write where a level is missing.
-static NOTHING: Words = Words::new(&["null", "省直辖", "直辖", "市辖区", "其它区", "其他区", "其他地区"]);
+static NOTHING: Words = Words::new("null 省直辖 直辖 市辖区 其它区 其他区 其他地区");
 
 /// Behind a division that was named: quarters and zones that are no divisions.
-pub(super) static ZONES: Words = Words::new(&[
-    "高新技术产业开发区",
-    "高新技术开发区",
-    "经济技术开发区",
-    "经济开发区",
-    "工业园区",
-    "高新区",
-    "经开区",
-    "开发区",
-    "新区",
-    "园区",
-    "市区",
-    "城城区",
-    "城区",
-    "全区",
-    "全境",
-    "县城",
-    "周边",
-]);
+pub(super) static ZONES: Words = Words::new(
+    "高新技术产业开发区 高新技术开发区 经济技术开发区 经济开发区 工业园区 高新区 经开区 开发区 新区 \
+     园区 市区 城城区 城区 全区 全境 县城 周边",
+);
 
 impl Area {
     pub(super) fn filler(&mut self, divisions: &Divisions, text: &[char], at: usize) -> Option<usize> {
