@@ -70,6 +70,9 @@ impl City {
         }
         city.first.push(city.codes.len() as u32);
         city.starts.push(city.names.len() as u32);
+        city.names.shrink_to_fit();
+        city.starts.shrink_to_fit();
+        city.codes.shrink_to_fit();
         city.index();
         city
     }
