@@ -4,6 +4,7 @@ mod range;
 mod value;
 
 use super::label::Label;
+use super::words::Words;
 use value::value;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +199,9 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
     Some(Door { kind, value, start, end: at })
 }
 
+/// Where people live: there 楼 may count buildings.
+static HOMES: Words = Words::new("小区 新村 花园 家园 嘉园 佳园 宿舍 家属院 苑 里 坊 庄 村");
+
 /// 25楼2单元 is a building, and so is 25楼402 where people live; else 楼 counts storeys.
 fn storey_or_building(
     text: &[char],
@@ -205,14 +209,14 @@ fn storey_or_building(
     value: &Label,
     before: &[Door],
 ) -> DoorKind {
-    const HOMES: &str = "村苑园里坊庄区舍";
     if before.iter().any(|d| matches!(d.kind, DoorKind::Building | DoorKind::Unit | DoorKind::Hao)) {
         return DoorKind::Floor;
     }
     let at = after + text[after..].iter().take_while(|&&c| gap(c)).count();
     let digits = text[at..].iter().take_while(|c| c.is_ascii_digit()).count();
     let unit_follows = matches_word(text, at + digits, "单元") || matches_word(text, at + digits, "门");
-    let at_home = text[..start].iter().rev().find(|c| !gap(**c)).is_some_and(|c| HOMES.contains(*c));
+    let named = text[..start].iter().rposition(|c| !gap(*c)).map_or(0, |last| last + 1);
+    let at_home = HOMES.ending(&text[..named]) > 0;
     let room_elsewhere = (3..=4).contains(&digits) && !super::begins(&text[at..at + digits], value.as_str());
     if unit_follows || room_elsewhere && at_home { DoorKind::Building } else { DoorKind::Floor }
 }

@@ -159,6 +159,17 @@ fn closed(text: &[char], end: usize) -> Option<PieceKind> {
         let zone = matches!(text[..end], [.., '开', '发', '区'] | [.., '新', '区']);
         return Some(if zone { PieceKind::Zone } else { PieceKind::Name });
     }
+    // 世纪城桂雨苑, but not 云栖城市花园 and not 碧桂园, which is a builder's.
+    let longer = end >= 3 && text.len() >= end + 3;
+    let place = longer
+        && match (text[end - 1], text[end]) {
+            ('城', next) => text[end - 2] != '长' && !"小市社区花国公印家堡中乡".contains(next),
+            ('园', next) => text[end - 2] != '桂' && !"小凤天翡城都里新区林大".contains(next),
+            _ => false,
+        };
+    if place {
+        return Some(PieceKind::Name);
+    }
     let village = end >= 3 && matches!(text[..end], [.., '村'] | [.., '社', '区']);
     village.then_some(PieceKind::Village)
 }

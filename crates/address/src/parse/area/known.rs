@@ -115,16 +115,17 @@ impl Area {
         let agrees = self.context.iter().any(|&c| divisions.agree(c, id));
         let near = agrees && self.context.iter().any(|&c| divisions.get(c).level >= Level::City);
         let anywhere = self.context.is_empty();
+        let names_road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
         match (naming, level) {
+            // 鄞县大道 is a road.
             (Naming::Full | Naming::Former, Level::Province | Level::City | Level::County) => {
-                agrees || anywhere
+                (agrees || anywhere) && !names_road
             }
             (Naming::Full, Level::Township) => {
-                let road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
                 // 青禾镇青禾镇学堂: the second is the name of a school.
                 let again = !behind.parted && self.names(id);
                 let alone = anywhere && meanings.len() <= 3 && self.mentions.is_empty();
-                (agrees || alone) && !road && !again
+                (agrees || alone) && !names_road && !again
             }
             (Naming::Full, _) => near && !behind.street,
             (Naming::Short, Level::Township | Level::Community) => {

@@ -16,7 +16,7 @@ pub(super) static ENDS: Words = Words::new(
 pub(super) static FOLLOWERS: Words = Words::new(
     "小区 家属院 家属区 家属楼 家属 宿舍 社区 别墅 公寓 大厦 花园 新村 家园 广场 写字楼 住宅 校区 \
      小学 中学 学校 幼儿园 医院 卫生 服务 管委会 管理 大酒店 酒店 宾馆 超市 大楼 东校 西校 南校 \
-     北校 分行 支行 营业 有限公司 分公司 新城 国际 会所 中心",
+     北校 分行 支行 营业 有限公司 分公司 新城 国际 会所 中心 购物 商业 水岸 首府",
 );
 
 /// A part of a compound: what a name does not go on with.
