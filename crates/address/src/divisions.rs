@@ -4,6 +4,7 @@
 mod cities;
 mod communities;
 mod load;
+mod names;
 
 use crate::lexicon::{Lexicon, LexiconBytes};
 use crate::model::Level;

@@ -8,7 +8,7 @@
 //! A name in a text means a community only within a city that the text or its feed names, so there is no table of
 //! all communities: the one far away cannot win.
 
-use crate::fold::{Folded, fold};
+use super::names::NameFolder;
 
 /// The signs of the packed lists, from the head of the file.
 #[derive(Debug)]
@@ -106,10 +106,9 @@ impl City {
     fn index(&mut self) {
         let capacity = (self.codes.len() * 3 / 2).next_power_of_two().max(2);
         self.slots = vec![0; capacity];
-        let mut folded = Folded::default();
+        let mut names = NameFolder::default();
         for local in 0..self.codes.len() {
-            fold(self.name(local), &mut folded);
-            let (bare, ends) = as_written(folded.chars());
+            let (bare, ends) = as_written(names.fold(self.name(local)));
             for end in ends {
                 let hash = bare.iter().copied().chain(end.chars()).fold(0, hashed);
                 self.insert(hash & !NUMBER | (local as u64 + 1), slot(hash, capacity));

@@ -2,8 +2,9 @@
 //! start, so that it allocates by the column, not by the name; communities wait until they are needed.
 
 use super::communities::Signs;
+use super::names::NameFolder;
 use super::{Cities, DivisionId, Divisions, Former, Naming, Row};
-use crate::fold::{Folded, fold, folded};
+use crate::fold::folded;
 use crate::lexicon::LexiconBytes;
 use crate::model::Level;
 
@@ -37,12 +38,12 @@ pub(super) fn bundled() -> Divisions {
     };
     divisions.former = history(&divisions);
     let mut names = Names::default();
-    let mut buffer = Folded::default();
+    let mut folder = NameFolder::default();
     for (id, row) in divisions.ids().zip(&divisions.rows) {
         if !is_filler(row.name) {
-            fold(row.name, &mut buffer);
-            names.add(buffer.chars(), id, Naming::Full);
-            if let Some(short) = short(buffer.chars(), row.level) {
+            let name = folder.fold(row.name);
+            names.add(name, id, Naming::Full);
+            if let Some(short) = short(name, row.level) {
                 names.add(short, id, Naming::Short);
             }
         }
