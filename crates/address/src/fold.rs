@@ -67,6 +67,11 @@ pub fn fold(text: &str, out: &mut Folded) {
     numerals::settle(out);
 }
 
+/// Is `c` an ideograph that folding leaves as it is, whatever stands beside it?
+pub(crate) fn is_settled(c: char) -> bool {
+    ('\u{4e00}'..='\u{9fff}').contains(&c) && characters::simplified(c) == c && !is_numeral(c)
+}
+
 /// The folded text alone. For names and labels at build time, not for the hot path.
 pub fn folded(text: &str) -> String {
     let mut out = Folded::default();

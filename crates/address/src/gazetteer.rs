@@ -138,6 +138,17 @@ impl Gazetteer {
         &self.map[start..end]
     }
 
+    /// The entries from `start` to `end` that the section holds: a damaged file must not send us round billions.
+    fn entries(
+        &self,
+        section: Section,
+        entry_bytes: usize,
+        (start, end): (u32, u32),
+    ) -> std::ops::Range<u32> {
+        let count = u32::try_from(self.section(section).len() / entry_bytes).unwrap_or(u32::MAX);
+        start.min(count)..end.min(count)
+    }
+
     fn words(&self, section: Section) -> Words<'_> {
         Words(self.section(section))
     }
@@ -205,8 +216,8 @@ impl Gazetteer {
         let Some(index) = self.index_of(id).filter(|&i| self.record(i).level == Level::Compound) else {
             return Vec::new();
         };
-        let (start, end) = self.compound(index).names;
-        (start..end).map(|i| self.string(self.words(Section::CompoundNames).get(i as usize))).collect()
+        let names = self.entries(Section::CompoundNames, 4, self.compound(index).names);
+        names.map(|i| self.string(self.words(Section::CompoundNames).get(i as usize))).collect()
     }
 
     /// The line of a place, from its compound down to itself.
@@ -255,7 +266,8 @@ impl Gazetteer {
 
     pub(crate) fn children(&self, index: PlaceIndex) -> std::ops::Range<PlaceIndex> {
         let record = self.record(index);
-        record.first_child..record.first_child.saturating_add(record.children)
+        let children = (record.first_child, record.first_child.saturating_add(record.children));
+        self.entries(Section::Places, PLACE_BYTES, children)
     }
 
     /// The child of `index` at `level` that bears `label`. Children lie sorted by level, label.
@@ -301,7 +313,8 @@ impl Gazetteer {
     pub(crate) fn meanings(&self, name: u32) -> impl Iterator<Item = (PlaceIndex, u32)> + '_ {
         let starts = self.words(Section::MeaningStarts);
         let bytes = self.section(Section::Meanings);
-        (starts.get(name as usize)..starts.get(name as usize + 1)).map(move |i| {
+        let range = (starts.get(name as usize), starts.get(name as usize + 1));
+        self.entries(Section::Meanings, MEANING_BYTES, range).map(move |i| {
             let at = i as usize * MEANING_BYTES;
             (u32_at(bytes, at), u32_at(bytes, at + 4))
         })
@@ -324,15 +337,15 @@ impl Gazetteer {
 
     /// The keys of the free surface texts of a compound, without their area.
     pub(crate) fn texts(&self, compound: PlaceIndex) -> impl Iterator<Item = &str> {
-        let (start, end) = self.compound(compound).texts;
-        (start..end).map(|i| self.string(self.words(Section::CompoundTexts).get(i as usize)))
+        let texts = self.entries(Section::CompoundTexts, 4, self.compound(compound).texts);
+        texts.map(|i| self.string(self.words(Section::CompoundTexts).get(i as usize)))
     }
 
     /// (hash of the road, hash of road and number) of each surface address of a compound.
     pub(crate) fn numbers(&self, compound: PlaceIndex) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let (start, end) = self.compound(compound).numbers;
+        let numbers = self.entries(Section::CompoundNumbers, 16, self.compound(compound).numbers);
         let bytes = self.section(Section::CompoundNumbers);
-        (start..end).map(move |i| (u64_at(bytes, i as usize * 16), u64_at(bytes, i as usize * 16 + 8)))
+        numbers.map(move |i| (u64_at(bytes, i as usize * 16), u64_at(bytes, i as usize * 16 + 8)))
     }
 }
 

@@ -48,18 +48,21 @@ pub(crate) struct LexiconBytes {
 
 impl LexiconBytes {
     /// Lays out `names`, which must be sorted and distinct. Names of fewer than two characters are never found.
-    pub fn new(names: &[Vec<char>]) -> Self {
-        debug_assert!(names.windows(2).all(|w| w[0] < w[1]), "invariant: sorted and distinct");
+    pub fn new(names: &[impl AsRef<[char]>]) -> Self {
+        debug_assert!(
+            names.windows(2).all(|w| w[0].as_ref() < w[1].as_ref()),
+            "invariant: sorted and distinct"
+        );
         let mut out = Self::default();
         let mut at = 0u32;
         let mut pairs: Vec<[u32; 4]> = Vec::new();
-        for (i, name) in names.iter().enumerate() {
+        for (i, name) in names.iter().map(AsRef::as_ref).enumerate() {
             out.starts.extend_from_slice(&at.to_le_bytes());
             at += name.len() as u32;
             for &c in name {
                 out.units.extend_from_slice(&(c as u32).to_le_bytes());
             }
-            if let [first, second, ..] = name[..] {
+            if let [first, second, ..] = *name {
                 match pairs.last_mut() {
                     Some(p) if p[0] == first as u32 && p[1] == second as u32 => p[3] = i as u32 + 1,
                     _ => pairs.push([first as u32, second as u32, i as u32, i as u32 + 1]),

@@ -9,8 +9,23 @@ pub(crate) mod area;
 pub(crate) mod door;
 mod elements;
 pub(crate) mod label;
+pub(crate) mod names;
+mod roles;
+mod sketch;
 pub(crate) mod street;
+mod words;
 
+pub(crate) use elements::code;
 pub use elements::{AreaElement, Element, Parsed, parse};
-pub(crate) use elements::{Role, Sketch, begins, code, contains, roles};
 pub use label::Label;
+pub(crate) use roles::{Role, roles};
+pub(crate) use sketch::Sketch;
+
+pub(crate) fn contains(text: &[char], word: &str) -> bool {
+    (0..text.len()).any(|at| begins(&text[at..], word))
+}
+
+pub(crate) fn begins(text: &[char], word: &str) -> bool {
+    let mut rest = text.iter();
+    word.chars().all(|c| rest.next() == Some(&c))
+}

@@ -251,7 +251,7 @@ fn name_of(edition: &Edition, place: u64) -> String {
     let county = code
         .as_deref()
         .and_then(|code| yibiao_address::Divisions::bundled().by_code(code.get(..6)?))
-        .map(|division| division.name.clone())
+        .map(|division| division.name.to_owned())
         .unwrap_or_default();
     parts.push(county);
     parts.reverse();

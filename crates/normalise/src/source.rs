@@ -1,6 +1,6 @@
 //! Where a feed's facts lie: the feed defines places, names them, or tells an address that is resolved.
 
-use yibiao_address::{Division, DivisionId, Divisions, Level};
+use yibiao_address::{DivisionId, Divisions, Level};
 use yibiao_contracts::{Contract, Decoded};
 use yibiao_records::{FactKind, FeedId, PlaceId, Reason, Value};
 
@@ -226,7 +226,10 @@ fn named_within(divisions: &Divisions, name: &str, areas: &[DivisionId]) -> Vec<
         return Vec::new();
     }
     let inside = |id: &DivisionId| areas.is_empty() || areas.iter().any(|&area| divisions.within(*id, area));
-    let mut found: Vec<DivisionId> = divisions.named(name).into_iter().filter(inside).collect();
+    let mut found = match areas {
+        [] => divisions.named(name),
+        _ => areas.iter().flat_map(|&area| divisions.named_within(name, area)).collect(),
+    };
     if found.is_empty() {
         let successors =
             divisions.former(name).into_iter().flat_map(|former| former.successors.iter().copied());
@@ -272,9 +275,9 @@ fn line_name(id: DivisionId) -> String {
     let divisions = Divisions::bundled();
     let mut names: Vec<&str> = divisions
         .line(id)
-        .map(|id| -> &Division { divisions.get(id) })
+        .map(|id| divisions.get(id))
         .filter(|division| division.level <= Level::County)
-        .map(|division| division.name.as_str())
+        .map(|division| division.name)
         .collect();
     names.reverse();
     names.concat()

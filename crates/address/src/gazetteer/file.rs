@@ -94,7 +94,7 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout, String> {
         return Err(format!("it has format {format}, this program reads format {FORMAT}"));
     }
     let table = &bytes[HEAD..HEAD + SECTIONS * 16];
-    if xxh3_64(table) != u64_at(bytes, 24) {
+    if xxh3_64(table) != u64_at(bytes, 24) && !cfg!(fuzzing) {
         return Err("its head is damaged".to_owned());
     }
     let mut layout = Layout { content_hash: u64_at(bytes, 16), ..Layout::default() };
@@ -104,7 +104,8 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout, String> {
         let Some(end) = end else { return Err("it is cut short".to_owned()) };
         *range = (start as usize, end as usize);
     }
-    if bytes.len() <= CHECKED_ON_OPEN_BYTES {
+    // A fuzzer would never get behind the checksum; a file above the limit is read unchecked, too.
+    if bytes.len() <= CHECKED_ON_OPEN_BYTES && !cfg!(fuzzing) {
         verify(bytes, &layout)?;
     }
     Ok(layout)

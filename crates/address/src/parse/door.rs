@@ -1,6 +1,11 @@
 //! The door: building, unit, floor, room, or a chain of numbers whose meaning only the place can tell.
 
+mod range;
+mod value;
+
 use super::label::Label;
+use super::words::Words;
+use value::value;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DoorKind {
@@ -71,6 +76,14 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
                 at = out[1].start;
                 end = doors_at(text, at, out);
             }
+            // 学府一号望月园20号楼: a number with nothing behind it is passed by for a building that comes later.
+            if let [Door { kind: DoorKind::Hao, .. }] = out[..]
+                && end < text.len()
+                && later_building(text, end)
+            {
+                at = end;
+                continue;
+            }
             let explicit = out.iter().any(|d| !matches!(d.kind, DoorKind::Bare | DoorKind::Hao));
             let last = text[end..].iter().all(|&c| gap(c));
             let stray = out.len() == 1 && out[0].kind == DoorKind::Bare && !last;
@@ -84,7 +97,50 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
     None
 }
 
+fn is_shop(text: &[char]) -> bool {
+    matches!(text, ['商', '铺', ..] | ['店', '面' | '铺', ..] | ['门', '面' | '市', ..] | ['档', ..])
+}
+
+/// Does a building with its counter stand in `text` from `from` on?
+fn later_building(text: &[char], from: usize) -> bool {
+    (from + 1..text.len()).any(|at| {
+        let counted = text[at - 1].is_ascii_alphanumeric();
+        counted && (matches!(text[at], '栋' | '幢' | '座') || matches_word(text, at, "号楼"))
+    })
+}
+
+/// What stands behind the first doors, parted from them by other words: 5栋公寓楼103室, 8幢望月5楼.
+pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
+    let mut at = from;
+    while at < text.len() && out.len() < DOORS_MAX {
+        let c = text[at];
+        let begins = c.is_ascii_alphanumeric() || "东西南北中".contains(c);
+        let next = door(text, at, out).filter(|_| begins && !text[at - 1].is_ascii_alphanumeric());
+        let Some(door) = next else {
+            at += 1;
+            continue;
+        };
+        let rank = |kind: DoorKind| match kind {
+            DoorKind::Building => 1,
+            DoorKind::Unit => 2,
+            DoorKind::Floor => 3,
+            DoorKind::Room => 4,
+            DoorKind::Hao | DoorKind::Bare => 0,
+        };
+        let number = door.kind == DoorKind::Bare && door.value.as_str().len() >= 3 && door.end == text.len();
+        let deeper = rank(door.kind) > 1 && out.iter().all(|d| rank(d.kind) < rank(door.kind));
+        let room_open = out.iter().all(|d| !matches!(d.kind, DoorKind::Room | DoorKind::Bare));
+        if deeper || number && room_open {
+            out.push(door);
+        }
+        at = door.end;
+    }
+}
+
 fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
+    if let Some(range) = range::range(text, start, before) {
+        return Some(range);
+    }
     let (value, mut at, named) = value(text, start)?;
     let has = |kind: DoorKind| before.iter().any(|d| d.kind == kind);
     let next = text.get(at).copied();
@@ -93,25 +149,32 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('号') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('栋' | '幢')) => Some((DoorKind::Building, 2)),
         Some('号') if matches!(text.get(at + 1), Some('院' | '线' | '桥' | '路' | '街')) => None,
+        Some('号') if text.get(at + 1) == Some(&'梯') => Some((DoorKind::Unit, 2)),
         Some('号') if text.get(at + 1) == Some(&'室') => Some((DoorKind::Room, 2)),
         Some('号') if text.get(at + 1) == Some(&'房') => Some((DoorKind::Room, 2)),
         Some('号') => Some((DoorKind::Hao, 1)),
-        Some('幢' | '栋' | '座' | '楝' | '橦' | '憧') => Some((DoorKind::Building, 1)),
+        Some('幢' | '栋' | '座' | '楝' | '橦' | '憧' | '撞') => Some((DoorKind::Building, 1)),
+        Some('排') if before.is_empty() => Some((DoorKind::Building, 1)),
         Some('#') if text.get(at + 1) == Some(&'楼') => Some((DoorKind::Building, 2)),
         Some('#') if has(DoorKind::Building) => Some((DoorKind::Room, 1)),
         Some('#') => Some((DoorKind::Building, 1)),
         Some('单') if text.get(at + 1) == Some(&'元') => Some((DoorKind::Unit, 2)),
+        Some('单') if text.get(at + 1).is_some_and(char::is_ascii_digit) => Some((DoorKind::Unit, 1)),
+        Some('门') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('门') if matches_word(text, at, "门栋") => Some((DoorKind::Unit, 2)),
         Some('门') if text.get(at + 1).is_none_or(|c| gap(*c) || c.is_ascii_digit()) => {
             Some((DoorKind::Unit, 1))
         }
         Some('梯') => Some((DoorKind::Unit, 1)),
         Some('层') => Some((DoorKind::Floor, 1)),
-        Some('楼') => Some((storey_or_building(text, at + 1, &value, before), 1)),
-        Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_alphanumeric) => Some((DoorKind::Floor, 1)),
+        Some('楼') => Some((storey_or_building(text, (start, at + 1), &value, before), 1)),
+        Some('f') if !text.get(at + 1).is_some_and(char::is_ascii_lowercase) => Some((DoorKind::Floor, 1)),
         Some('室') => Some((DoorKind::Room, 1)),
         Some('房') => Some((DoorKind::Room, if text.get(at + 1) == Some(&'间') { 2 } else { 1 })),
-        Some('户') => Some((DoorKind::Room, 1)),
+        Some('户' | '铺') => Some((DoorKind::Room, 1)),
+        // 415商铺: the room of a shop.
+        Some('商' | '店' | '门' | '档') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
+        Some('间') if !named => Some((DoorKind::Room, 1)),
         // What counts something else: phases, areas, villages, roads, metres.
         Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
@@ -136,70 +199,26 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
     Some(Door { kind, value, start, end: at })
 }
 
-/// 25楼402 is a building where none was named yet and a room follows; else a storey.
-fn storey_or_building(text: &[char], after: usize, value: &Label, before: &[Door]) -> DoorKind {
+/// Where people live: there 楼 may count buildings.
+static HOMES: Words = Words::new("小区 新村 花园 家园 嘉园 佳园 宿舍 家属院 苑 里 坊 庄 村");
+
+/// 25楼2单元 is a building, and so is 25楼402 where people live; else 楼 counts storeys.
+fn storey_or_building(
+    text: &[char],
+    (start, after): (usize, usize),
+    value: &Label,
+    before: &[Door],
+) -> DoorKind {
     if before.iter().any(|d| matches!(d.kind, DoorKind::Building | DoorKind::Unit | DoorKind::Hao)) {
         return DoorKind::Floor;
     }
-    let mut at = after;
-    while text.get(at).is_some_and(|&c| gap(c)) {
-        at += 1;
-    }
+    let at = after + text[after..].iter().take_while(|&&c| gap(c)).count();
     let digits = text[at..].iter().take_while(|c| c.is_ascii_digit()).count();
     let unit_follows = matches_word(text, at + digits, "单元") || matches_word(text, at + digits, "门");
+    let named = text[..start].iter().rposition(|c| !gap(*c)).map_or(0, |last| last + 1);
+    let at_home = HOMES.ending(&text[..named]) > 0;
     let room_elsewhere = (3..=4).contains(&digits) && !super::begins(&text[at..at + digits], value.as_str());
-    if unit_follows || room_elsewhere { DoorKind::Building } else { DoorKind::Floor }
-}
-
-/// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).
-fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
-    let c = *text.get(at)?;
-    if "东西南北中甲乙丙丁".contains(c) {
-        let next = text.get(at + 1).copied();
-        let counted =
-            matches!(next, Some('单' | '幢' | '栋' | '座' | '号')) && !matches_word(text, at + 1, "单位");
-        if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
-            return Some((Label::from_chars([c])?, at + 1, true));
-        }
-        if !(next.is_some_and(|n| n.is_ascii_digit()) && "甲乙丙丁".contains(c)) {
-            return None;
-        }
-        let (mut label, end, _) = value(text, at + 1)?;
-        return label.push(c).then_some((label, end, false));
-    }
-    let letters = text[at..].iter().take(4).take_while(|c| c.is_ascii_lowercase()).count();
-    let digits = text[at + letters..].iter().take(7).take_while(|c| c.is_ascii_digit()).count();
-    if letters > 2 || digits > 6 || letters + digits == 0 {
-        return None;
-    }
-    let mut end = at + letters + digits;
-    let zeros =
-        text[at + letters..end].iter().take_while(|&&c| c == '0').count().min(digits.saturating_sub(1));
-    let mut label = Label::EMPTY;
-    text[at..at + letters].iter().for_each(|&c| {
-        label.push(c);
-    });
-    text[at + letters + zeros..end].iter().for_each(|&c| {
-        label.push(c);
-    });
-    if digits > 0 {
-        let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || "甲乙丙丁".contains(*c));
-        let storey = tail == Some('f') && letters == 0;
-        if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase))
-        {
-            label.push(c);
-            end += 1;
-            // 15b03
-            let more = text[end..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
-            if c.is_ascii() && more <= 4 {
-                text[end..end + more].iter().for_each(|&c| {
-                    label.push(c);
-                });
-                end += more;
-            }
-        }
-    }
-    Some((label, end, digits == 0))
+    if unit_follows || room_elsewhere && at_home { DoorKind::Building } else { DoorKind::Floor }
 }
 
 /// The normalised value of one column (`25幢`, `二单元`, `0402室`). What has no such form is folded whole.

@@ -1,19 +1,21 @@
 //! The elements of one text, for people and for JSON lines.
 
-use super::area::{Area, is_gap};
-use super::door::{DOORS_MAX, Door, DoorKind, find_doors};
+use super::area::{Area, is_gap, likeliest};
 use super::label::Label;
-use super::street::{Street, streets};
+use super::roles::{Role, roles};
+use super::sketch::Sketch;
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::model::Level;
 use serde::Serialize;
+use std::cell::RefCell;
 
 /// A division of the address: today's name and code. `span` is None where the text left it out and the rest implies it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AreaElement {
     pub name: String,
-    /// 12 digits; None where the text names a division by its form that is not in the tables.
+    /// 12 digits; None where the text names a division by its form that is not in the tables, or where several bear the
+    /// name and nothing decides: then the names are those of the likeliest.
     pub code: Option<String>,
     pub span: Option<[u32; 2]>,
 }
@@ -48,113 +50,38 @@ pub struct Parsed {
     pub residue: String,
 }
 
+/// Memory that is used again from text to text.
+#[derive(Default)]
+struct Memory {
+    folded: Folded,
+    sketch: Sketch,
+    original: Vec<char>,
+    taken: Vec<bool>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
 /// Parses one text. `area` is the feed's own area (see [`Divisions::area`]), where it has one.
 pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Parsed {
-    let mut folded = Folded::default();
-    fold(text, &mut folded);
-    let mut sketch = Sketch::default();
-    sketch.read(divisions, folded.chars(), area.as_slice());
-    Writer {
-        text,
-        original: text.chars().collect(),
-        folded: &folded,
-        taken: vec![false; folded.chars().len()],
-    }
-    .write(divisions, &sketch)
-}
-
-/// The positions of the elements in folded text. Reused between texts.
-#[derive(Debug, Default)]
-pub(crate) struct Sketch {
-    pub area: Area,
-    pub streets: Vec<Street>,
-    pub doors: Vec<Door>,
-    pub door_span: Option<(usize, usize)>,
-    pub group: Option<(usize, usize)>,
-    pub compound: Option<(usize, usize)>,
-}
-
-impl Sketch {
-    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
-        self.area.read(divisions, text, default);
-        let mut from = self.area.end;
-        self.group = group(text, from);
-        if let Some((_, end)) = self.group {
-            from = end;
-        }
-        streets(text, from, &mut self.streets);
-        let cursor = self.after_street(from);
-        self.door_span = find_doors(text, cursor, &mut self.doors);
-        self.compound = self.name_between(text, cursor);
-    }
-
-    /// The road that the address stands on: the first with a number, else the first.
-    pub fn street(&self) -> Option<&Street> {
-        let roads = || self.streets.iter().filter(|s| s.is_road);
-        roads().find(|s| s.number.is_some()).or_else(|| roads().next())
-    }
-
-    fn after_street(&self, from: usize) -> usize {
-        self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
-    }
-
-    /// The name between street and door: what is left of the text after gaps and places nearby are cut off.
-    fn name_between(&self, text: &[char], cursor: usize) -> Option<(usize, usize)> {
-        let limit = self.door_span.map_or(text.len(), |d| d.0);
-        let start = cursor + text[cursor..limit].iter().take_while(|&&c| is_gap(c) || c == '号').count();
-        let open = |c: &char| matches!(c, ' ' | '(') || (*c == '-' && self.door_span.is_none());
-        let mut end = start + text[start..limit].iter().take_while(|c| !open(c)).count();
-        while end > start && is_gap(text[end - 1]) {
-            end -= 1;
-        }
-        let name = &text[start..end.max(start)];
-        let relative = [
-            "路口", "对面", "旁", "附近", "门口", "交汇", "交叉", "交界", "以东", "以西", "以南", "以北",
-            "米", "北侧", "南侧", "东侧", "西侧",
-        ];
-        let is_relative = relative.iter().any(|r| contains(name, r));
-        (name.len() >= 2 && !is_relative).then_some((start, end))
-    }
-}
-
-pub(crate) fn contains(text: &[char], word: &str) -> bool {
-    (0..text.len()).any(|at| begins(&text[at..], word))
-}
-
-pub(crate) fn begins(text: &[char], word: &str) -> bool {
-    let mut rest = text.iter();
-    word.chars().all(|c| rest.next() == Some(&c))
-}
-
-/// 三组, 12队 at the beginning of the street part.
-pub(super) fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
-    let digits = text[from..].iter().take(4).take_while(|c| c.is_ascii_digit()).count();
-    let end = from + digits;
-    (digits > 0 && matches!(text.get(end), Some('组' | '队' | '社'))).then_some((from, end + 1))
-}
-
-fn is_village(name: &[char]) -> bool {
-    name.len() >= 3
-        && (name.ends_with(&['村']) || name.ends_with(&['社', '区']))
-        && !name.ends_with(&['新', '村'])
-}
-
-/// The length of a name without the phase or part at its end: 颐和花园二期, 威高花园a区.
-fn without_phase(name: &[char]) -> usize {
-    let Some(('期' | '区', head)) = name.split_last().map(|(last, head)| (*last, head)) else {
-        return name.len();
-    };
-    let part =
-        |c: &char| c.is_ascii_alphanumeric() || "东西南北中".contains(*c) || crate::fold::is_numeral(*c);
-    let length = head.len() - head.iter().rev().take_while(|c| part(c)).count();
-    if length >= 2 && length < head.len() { length } else { name.len() }
+    MEMORY.with_borrow_mut(|memory| {
+        let Memory { folded, sketch, original, taken } = memory;
+        fold(text, folded);
+        sketch.read(divisions, folded.chars(), area.as_slice());
+        original.clear();
+        original.extend(text.chars());
+        taken.clear();
+        taken.resize(folded.chars().len(), false);
+        Writer { text, original, folded, taken }.write(divisions, sketch)
+    })
 }
 
 struct Writer<'a> {
     text: &'a str,
-    original: Vec<char>,
+    original: &'a [char],
     folded: &'a Folded,
-    taken: Vec<bool>,
+    taken: &'a mut [bool],
 }
 
 impl Writer<'_> {
@@ -178,18 +105,24 @@ impl Writer<'_> {
                 None => self.element(n.start, n.end, Some(n.value)),
             });
         }
-        if let Some((start, end)) = sketch.compound {
-            let text = self.folded.chars();
-            let is_village = out.road.is_none() && out.township.is_some() && is_village(&text[start..end]);
-            if is_village && out.community.is_none() {
-                let span = Some(self.take(start, end));
-                out.community =
-                    Some(AreaElement { name: text[start..end].iter().collect(), code: None, span });
-            } else {
-                let end = start + without_phase(&text[start..end]);
-                out.compound = Some(self.element(start, end, None));
-            }
+        if let Some((start, end)) = sketch.village.filter(|_| out.community.is_none()) {
+            let name = self.folded.chars()[start..end].iter().collect();
+            let span = Some(self.take(start, end));
+            out.community = Some(AreaElement { name, code: None, span });
         }
+        out.compound = sketch.compound.map(|(s, e)| self.element(s, e, None));
+        self.doors(sketch, &mut out);
+        out.residue = self.residue();
+        out
+    }
+
+    fn doors(&mut self, sketch: &Sketch, out: &mut Parsed) {
+        let name = sketch.compound.map_or(&[][..], |(s, e)| &self.folded.chars()[s..e]);
+        let is_market = name.last().is_some_and(|c| "场城厦楼心".contains(*c));
+        let text = self.folded.chars();
+        let road_end = sketch.street().map(|s| s.end);
+        let follows_road =
+            |at: usize| road_end.is_some_and(|e| e <= at && text[e..at].iter().all(|&c| is_gap(c)));
         let roles = roles(&sketch.doors);
         for (door, role) in sketch.doors.iter().zip(roles) {
             let slot = match role {
@@ -197,19 +130,15 @@ impl Writer<'_> {
                 Role::Unit => &mut out.unit,
                 Role::Floor => &mut out.floor,
                 Role::Room => &mut out.room,
-                Role::Number if out.number.is_none() && out.road.is_some() && out.compound.is_none() => {
-                    &mut out.number
-                }
+                Role::Number if out.number.is_none() && follows_road(door.start) => &mut out.number,
                 // 商贸城2975号 is a shop, 望月园7号 a house.
-                Role::Number if door.value.as_str().len() >= 4 => &mut out.room,
+                Role::Number if is_market && door.value.as_str().len() >= 3 => &mut out.room,
                 Role::Number => &mut out.building,
             };
             if slot.is_none() {
                 *slot = Some(self.element(door.start, door.end, Some(door.value)));
             }
         }
-        out.residue = self.residue();
-        out
     }
 
     fn areas(&mut self, divisions: &Divisions, area: &Area, out: &mut Parsed) {
@@ -221,32 +150,36 @@ impl Writer<'_> {
                 divisions.line(first).find(|&d| area.context.iter().all(|&c| divisions.within(c, d)))
             }
         };
-        let line: Vec<DivisionId> = deepest.map(|d| divisions.line(d).collect()).unwrap_or_default();
+        let guess = likeliest(divisions, &area.context);
         let levels = [Level::Province, Level::City, Level::County, Level::Township, Level::Community];
         for level in levels {
-            let mention = area.mentions.iter().rev().find(|m| m.level == level);
-            let implied = line.iter().copied().find(|&d| divisions.get(d).level == level).or_else(|| {
-                (level == Level::City).then(|| deepest.and_then(|d| divisions.municipality(d))).flatten()
-            });
+            let of_level = |id: DivisionId| {
+                divisions
+                    .at_level(id, level)
+                    .or_else(|| (level == Level::City).then(|| divisions.municipality(id)).flatten())
+            };
             // Nothing of the text: the feed's default alone is no element.
-            let known = implied.or(mention.and_then(|m| m.division)).filter(|_| area.named);
+            let known = deepest.and_then(of_level).filter(|_| area.named);
+            let likely = guess.and_then(of_level).filter(|_| area.named && level <= Level::County);
+            let mention = area.mention(level).filter(|m| {
+                area.is_current(m) || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
+            });
             let span = mention.map(|m| self.take(m.start, m.end));
-            let written =
-                || span.map(|[s, e]| self.original[s as usize..e as usize].iter().collect::<String>());
-            let element = match known {
-                Some(id)
-                    if !matches!(
-                        divisions.get(id).name.as_str(),
-                        "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划"
-                    ) =>
-                {
-                    Some(AreaElement {
-                        name: divisions.shown_name(id).to_owned(),
-                        code: Some(code(divisions, id)),
-                        span,
-                    })
+            let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
+            let element = match (known.or(only).filter(|&id| !is_nameless(divisions, id)), likely, span) {
+                (Some(id), _, span) => {
+                    let name = divisions.shown_name(id).to_owned();
+                    Some(AreaElement { name, code: Some(code(divisions, id)), span })
                 }
-                _ => written().map(|name| AreaElement { name, code: None, span }),
+                // Several bear the name: the likeliest by name, without a code.
+                (None, Some(id), span) if !is_nameless(divisions, id) => {
+                    Some(AreaElement { name: divisions.shown_name(id).to_owned(), code: None, span })
+                }
+                (None, _, Some([start, end])) => {
+                    let name = self.original[start as usize..end as usize].iter().collect();
+                    Some(AreaElement { name, code: None, span })
+                }
+                (None, _, None) => None,
             };
             match level {
                 Level::Province => out.province = element,
@@ -278,7 +211,7 @@ impl Writer<'_> {
     fn residue(&self) -> String {
         let mut out = String::new();
         let mut apart = false;
-        for (&c, &taken) in self.folded.chars().iter().zip(&self.taken) {
+        for (&c, &taken) in self.folded.chars().iter().zip(self.taken.iter()) {
             if taken || is_gap(c) {
                 apart = true;
                 continue;
@@ -293,48 +226,9 @@ impl Writer<'_> {
     }
 }
 
-/// What a door is of, once its neighbours are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Building,
-    Unit,
-    Floor,
-    Room,
-    Number,
-}
-
-/// The plain reading of a sequence of doors, without any knowledge of the place.
-pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
-    let mut out = [Role::Number; DOORS_MAX];
-    for (i, door) in doors.iter().enumerate().take(DOORS_MAX) {
-        let open = doors[i + 1..].iter().filter(|d| matches!(d.kind, DoorKind::Bare | DoorKind::Hao)).count();
-        let later = doors.len() - i - 1;
-        let has = |r: Role| out[..i].contains(&r);
-        let role =
-            match door.kind {
-                DoorKind::Building => Role::Building,
-                DoorKind::Unit => Role::Unit,
-                DoorKind::Floor => Role::Floor,
-                DoorKind::Room => Role::Room,
-                DoorKind::Hao | DoorKind::Bare
-                    if has(Role::Building) || has(Role::Unit) || has(Role::Floor) =>
-                {
-                    if !has(Role::Unit) && open > 0 { Role::Unit } else { Role::Room }
-                }
-                DoorKind::Hao => {
-                    if later > 0 {
-                        Role::Building
-                    } else {
-                        Role::Number
-                    }
-                }
-                DoorKind::Bare if later > 0 => Role::Building,
-                DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
-                DoorKind::Bare => Role::Building,
-            };
-        out[i] = role;
-    }
-    out
+/// Levels that exist only in the tables.
+fn is_nameless(divisions: &Divisions, id: DivisionId) -> bool {
+    ["县", "省直辖县级行政区划", "自治区直辖县级行政区划"].contains(&divisions.get(id).name)
 }
 
 pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {

@@ -22,6 +22,9 @@ pub(crate) struct Number {
     pub lane_end: Option<usize>,
 }
 
+/// Before 道: a township, a railway, a tunnel.
+const NO_ROADS: &str = "街管隧通渠铁轨车巷频行跑航河味报知公";
+
 const STREETS_MAX: usize = 16;
 
 /// All roads and numbered names of `text` from `from` on, in the order of the text.
@@ -36,12 +39,12 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
             start = at;
             continue;
         }
-        let behind_door = |end: usize| {
-            ["单元", "号楼", "幢", "栋", "室"].iter().any(|w| super::contains(&text[start..end], w))
-        };
-        if let Some(end) = road_end(text, start, at).filter(|&end| !behind_door(end)) {
+        if let Some(end) = road_end(text, start, at).filter(|&end| !has_door(&text[start..end])) {
             let number = number(text, end);
-            let begin = without_lead(text, start, end);
+            let after_road =
+                out.last().is_some_and(|s| s.is_road && start == s.number.map_or(s.end, |n| n.end));
+            let begin = super::names::road_start(text, start, end);
+            let begin = without_lead(text, begin, end, after_road);
             out.push(Street { start: begin, end, number, is_road: true });
             at = number.map_or(end, |n| n.end);
             start = at;
@@ -50,7 +53,7 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
         // A number with 号 after a name that has no road in it.
         if c.is_ascii_digit() && at >= start + 2 && !text[at - 1].is_ascii_alphanumeric() {
             if let Some(number) = number(text, at).filter(|n| text[n.end - 1] == '号') {
-                let begin = without_lead(text, start, at);
+                let begin = without_lead(text, start, at, false);
                 out.push(Street { start: begin, end: at, number: Some(number), is_road: false });
                 at = number.end;
                 start = at;
@@ -65,12 +68,19 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
     }
 }
 
-fn without_lead(text: &[char], start: usize, end: usize) -> usize {
+/// Does a number with the counter of a door stand in it: 3幢2单元某某路?
+fn has_door(text: &[char]) -> bool {
+    text.windows(2).any(|w| w[0].is_ascii_alphanumeric() && matches!(w[1], '幢' | '栋' | '室' | '单'))
+        || super::contains(text, "号楼")
+}
+
+fn without_lead(text: &[char], start: usize, end: usize, parted: bool) -> usize {
     let lead = match text[start..end] {
         ['位', '于', ..] | ['靠', '近', ..] | ['毗', '邻', ..] | ['东' | '西' | '南' | '北', '临', ..] => {
             2
         }
-        ['近' | '临' | '与' | '和' | '及' | '在', ..] => 1,
+        ['与' | '和' | '及' | '在', ..] if parted => 1,
+        ['近', _, _, _, ..] => 1,
         _ => 0,
     };
     if end - start >= lead + 2 { start + lead } else { start }
@@ -84,12 +94,26 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     let next = text.get(at + 1).copied();
     let previous = text[at - 1];
     let ends = match text[at] {
-        '路' => !matches!(next, Some('桥' | '站')),
+        '路' => {
+            !(matches!(next, Some('桥' | '站'))
+                || next == Some('口') && matches!(previous, '叉' | '字' | '岔'))
+        }
         '街' => next != Some('道'),
         '巷' => at > start,
         '弄' => !previous.is_ascii_digit(),
-        '道' => matches!(previous, '大' | '国' | '省' | '县' | '乡' | '干') && at >= start + 2,
+        '道' => {
+            at >= start + 2
+                && !NO_ROADS.contains(previous)
+                && !matches!(next, Some('口' | '路' | '观' | '具'))
+        }
         '同' => previous == '胡',
+        // 南二环, but 北二环东路 and 二环路 go on.
+        '环' => {
+            let goes_on =
+                matches!(text[at + 1..], ['路' | '线' | '境' | '球' | '保' | '城' | '岛' | '湖' | '山', ..])
+                    || matches!(text[at + 1..], ['东' | '西' | '南' | '北' | '中', '路' | '街', ..]);
+            matches!(previous, '二' | '三' | '四' | '五' | '六' | '内' | '外') && !goes_on
+        }
         '线' => at >= start + 2 && next.is_none_or(|n| n.is_ascii_digit() || is_gap(n)),
         _ => false,
     };
@@ -102,6 +126,10 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
         && ("东西南北中上下".contains(a) || a.is_ascii_digit() || crate::fold::is_numeral(a))
     {
         end = at + 3;
+    } else if let ['东' | '西' | '南' | '北' | '中', n, '段', ..] = text[at + 1..]
+        && crate::fold::is_numeral(n)
+    {
+        end = at + 4;
     }
     Some(end)
 }
@@ -143,10 +171,16 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
         }
         if !sealed
             && text.get(end) == Some(&'号')
-            && !matches!(text.get(end + 1), Some('楼' | '栋' | '幢' | '线'))
+            && !matches!(text.get(end + 1), Some('楼' | '栋' | '幢' | '线' | '街'))
+            && !matches!(text[end + 1..], ['路'] | ['路', '0'..='9', ..])
+            && !matches!(text[end + 1..], ['大', '街' | '道', ..])
         {
             sealed = true;
             end += 1;
+            // 7号院, but not 7号院士楼
+            end += usize::from(
+                matches!(text[end..], ['院', ref rest @ ..] if !matches!(rest, ['士' | '校' | '子', ..])),
+            );
             // 12号甲, but not 12号丁家庄 and not 12号甲单元
             if let Some(&c) = text
                 .get(end)
@@ -166,7 +200,14 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
         let mut with = value;
         with.push(sign);
         let Some(e) = digits(text, end + skip, &mut with) else { break };
-        let closes = text.get(e) == Some(&'号') && !matches!(text.get(e + 1), Some('楼'));
+        // 34-76, 101-2某某: several houses, or one too small for a room that counts nothing.
+        let after = text.get(e).copied();
+        let small = e - end <= 3
+            && match after {
+                None => number_at(text, end + 1) > number_at(text, before_dash(text, end)),
+                Some(c) => !c.is_ascii_alphanumeric() && !is_counter(c) && !is_gap(c),
+            };
+        let closes = after == Some('号') && !matches!(text.get(e + 1), Some('楼')) || small;
         if sign == '-' && skip == 1 && text.get(end) == Some(&'-') && !closes && text.get(e) != Some(&'-') {
             break;
         }
@@ -177,14 +218,28 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
     }
     if !sealed {
         let next = text.get(end).copied();
-        let counts = next.is_some_and(|c| {
-            "幢栋座单室层楼期区村组梯米年路街弄号元户房队".contains(c) || c.is_ascii_alphanumeric()
-        });
+        let counts = next.is_some_and(|c| is_counter(c) || c.is_ascii_alphanumeric());
         if counts || next == Some('-') && stem.is_some() {
             return None;
         }
     }
     Some(Number { start: at, end, value, lane_end: None })
+}
+
+/// Where the digits before `end` begin.
+fn before_dash(text: &[char], end: usize) -> usize {
+    end - text[..end].iter().rev().take_while(|c| c.is_ascii_digit()).count()
+}
+
+/// The value of the digits at `at`.
+fn number_at(text: &[char], at: usize) -> u32 {
+    let digits = text[at.min(text.len())..].iter().take(6).map_while(|c| c.to_digit(10));
+    digits.fold(0, |n, d| n * 10 + d)
+}
+
+/// What counts something else than a house on a road.
+fn is_counter(c: char) -> bool {
+    "幢栋座单室层楼期区村组梯米年路街弄号元户房队巷排铺".contains(c)
 }
 
 /// Up to six digits without leading zeros.

@@ -18,6 +18,8 @@ pub(crate) struct Spot {
 }
 
 const EVIDENCE_MAX: usize = 96;
+/// Names that one text mentions; what comes after so many is no address.
+const SPOTS_MAX: usize = 64;
 
 impl Resolver {
     /// Fills `s.evidence` for the texts that `s` holds folded and read.
@@ -47,6 +49,9 @@ impl Resolver {
         let mut covered = 0;
         let area_end = s.sketch.area.end;
         for at in key.at_folded(area_end)..key.chars.len() {
+            if s.spots.len() == SPOTS_MAX {
+                break;
+            }
             let text = &key.chars[at..];
             let mut best: Option<(u32, usize)> = None;
             lexicon.prefixes(text, |name, length| {

@@ -1,0 +1,266 @@
+//! Divisions that the tables know, by their names in full, short or of the past.
+
+use super::behind::Behind;
+use super::filler::ZONES;
+use super::form::office;
+use super::{Area, CONTEXT_MAX, Mention};
+use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::model::Level;
+
+impl Area {
+    /// A name of the lexicon at `at`, longest first.
+    pub(super) fn known(&mut self, divisions: &Divisions, text: &[char], at: usize) -> Option<usize> {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        divisions.lexicon().prefixes(&text[at..], |name, length| found.push((name, length)));
+        let end = found.iter().rev().find_map(|&(name, length)| {
+            self.accept(divisions, text, (at, at + length), divisions.meanings(name))
+        });
+        self.found = found;
+        end
+    }
+
+    fn accept(
+        &mut self,
+        divisions: &Divisions,
+        text: &[char],
+        (start, end): (usize, usize),
+        meanings: &[(DivisionId, Naming)],
+    ) -> Option<usize> {
+        let behind = Behind::new(&text[end..]);
+        // 武夷山市场 is a market, but 张掖市民乐县 is not.
+        if text[end - 1] == '市'
+            && (matches!(
+                behind.text,
+                ['场' | '民', ..] | ['政', '府' | '务' | '法' | '协' | '公' | '工', ..]
+            ))
+            && !meanings.iter().any(|m| behind.names_within(divisions, m.0))
+        {
+            return None;
+        }
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.clear();
+        let mut best: Option<(Level, Naming)> = None;
+        for &(id, naming) in meanings {
+            if self.fits(divisions, &text[start..end], &behind, meanings, (id, naming))
+                && kept.len() < CONTEXT_MAX
+            {
+                let level = divisions.get(id).level;
+                // What bears the name today, before what once did.
+                let former = |n: Naming| n > Naming::Short;
+                if best.is_some_and(|b| former(b.1) && naming == Naming::Full) {
+                    kept.clear();
+                    best = None;
+                } else if best.is_some_and(|b| b.1 == Naming::Full && former(naming)) {
+                    continue;
+                }
+                best = Some(best.map_or((level, naming), |b| b.min((level, naming))));
+                kept.push(id);
+            }
+        }
+        let end = match best {
+            Some((_, naming)) => {
+                // Of what fits, the widest level: 南通 the city before 通州 the former county.
+                let widest = kept.iter().map(|&id| divisions.get(id).level).min().unwrap_or_default();
+                kept.retain(|&id| divisions.get(id).level == widest);
+                Some(self.mention_of(divisions, (start, end), &behind, &kept, naming))
+            }
+            None => self.contradicts(divisions, (start, end), behind.parted, meanings).then_some(end),
+        };
+        self.kept = kept;
+        end
+    }
+
+    /// Notes that `ids`, all of one level, are meant by the name at [start, end). Gives where the mention ends.
+    fn mention_of(
+        &mut self,
+        divisions: &Divisions,
+        (start, mut end): (usize, usize),
+        behind: &Behind<'_>,
+        ids: &[DivisionId],
+        naming: Naming,
+    ) -> usize {
+        let mut level = divisions.get(ids[0]).level;
+        // 北京北京市: a municipality's name in full is that of its city.
+        let municipality = divisions.municipality(ids[0]).filter(|_| naming == Naming::Full);
+        if municipality.is_some() && self.deepest() < Level::City {
+            level = Level::City;
+        }
+        if level == Level::Province && naming == Naming::Full && self.deepest() >= Level::City {
+            self.beginning = self.beginning.saturating_add(1);
+        }
+        let renamed = (naming == Naming::Short).then(|| behind.renamed(level)).flatten();
+        let (more, naming) = renamed.map_or((0, naming), |more| (more, Naming::Full));
+        end += more;
+        if level == Level::Township {
+            end += office(&behind.text[more..]);
+        }
+        let beginning = self.beginning;
+        let division = municipality.filter(|_| level == Level::City).or(Some(ids[0]));
+        self.push(Mention { start, end, level, division, naming, beginning });
+        self.settle(divisions, ids);
+        end
+    }
+
+    /// May the name at hand mean `id`, after all that the text said before it?
+    fn fits(
+        &self,
+        divisions: &Divisions,
+        name: &[char],
+        behind: &Behind<'_>,
+        meanings: &[(DivisionId, Naming)],
+        (id, naming): (DivisionId, Naming),
+    ) -> bool {
+        let level = divisions.get(id).level;
+        let agrees = self.context.iter().any(|&c| divisions.agree(c, id));
+        let near = agrees && self.context.iter().any(|&c| divisions.get(c).level >= Level::City);
+        let anywhere = self.context.is_empty();
+        let names_road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
+        match (naming, level) {
+            // 鄞县大道 is a road.
+            (Naming::Full | Naming::Former, Level::Province | Level::City | Level::County) => {
+                (agrees || anywhere) && !names_road
+            }
+            (Naming::Full, Level::Township) => {
+                // 青禾镇青禾镇学堂: the second is the name of a school.
+                let again = !behind.parted && self.names(id);
+                let alone = anywhere && meanings.len() <= 3 && self.mentions.is_empty();
+                (agrees || alone) && !names_road && !again
+            }
+            (Naming::Full, _) => near && !behind.street,
+            (Naming::Short, Level::Township | Level::Community) => {
+                let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
+                let street_like = name.last().is_some_and(|c| "路街巷桥道里".contains(*c));
+                let road = !street_like && behind.starts_road();
+                let plain = road || !behind.continues_name() && (behind.parted || !(street_like || number));
+                let alone = anywhere
+                    && self.mentions.is_empty()
+                    && meanings.len() == 1
+                    && level == Level::Township
+                    && road;
+                (near || alone)
+                    && self.deepest() < Level::Township
+                    && (plain || behind.renamed(level).is_some())
+            }
+            // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
+            // counties where the text begins with them.
+            (Naming::Short | Naming::FormerShort, _) => {
+                let within = behind.names_within(divisions, id);
+                let renamed = behind.renamed(level).is_some();
+                let alone = anywhere
+                    && naming == Naming::Short
+                    && (level <= Level::City
+                        || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
+                        || within
+                        || self.begins_with_county(divisions, behind, meanings));
+                // 江宁区江宁新城区 says the name again for its zone.
+                let zone = self.names(id) && ZONES.beginning(behind.text) > 0;
+                let again =
+                    level <= self.deepest() && !behind.parted && !zone && !self.repeats(divisions, id);
+                let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
+                let head =
+                    behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
+                (agrees || alone) && (within || renamed || !(head || again || township))
+            }
+            (Naming::FormerVague, _) => near,
+            (Naming::Former, _) => false,
+        }
+    }
+
+    /// Was `id` named since the text last began anew?
+    fn names(&self, id: DivisionId) -> bool {
+        self.mentions.iter().any(|m| m.beginning == self.beginning && m.division == Some(id))
+    }
+
+    /// 杭州市西湖区杭州西湖: the names before are said again, in the same order.
+    fn repeats(&self, divisions: &Divisions, id: DivisionId) -> bool {
+        let [.., last] = self.mentions[..] else { return false };
+        let above = last.division.filter(|&above| above != id && divisions.within(id, above));
+        let twice = |d: DivisionId| self.mentions.iter().filter(|m| m.division == Some(d)).count() >= 2;
+        self.names(id) && above.is_some_and(twice)
+    }
+
+    /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
+    fn begins_with_county(
+        &self,
+        divisions: &Divisions,
+        behind: &Behind<'_>,
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let wide =
+            meanings.iter().filter(|m| m.1 <= Naming::Short && divisions.get(m.0).level <= Level::County);
+        self.mentions.is_empty() && wide.count() == 1 && behind.may_follow_county()
+    }
+
+    /// A division that does not lie where all before it lies.
+    fn contradicts(
+        &mut self,
+        divisions: &Divisions,
+        (start, end): (usize, usize),
+        parted: bool,
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let Some(&(id, naming)) = meanings.iter().min_by_key(|m| (m.1, divisions.get(m.0).level)) else {
+            return false;
+        };
+        let level = divisions.get(id).level;
+        let clear = match naming {
+            // 城区, 郊区: of another city only where nothing else is meant.
+            Naming::Full | Naming::Former => level <= Level::County && end - start > 2,
+            // 天宁-望月-: behind a county it is a quarter's name; 南京附近-湖州- is another city.
+            Naming::Short => {
+                level <= Level::City && parted && !self.mentions.iter().any(|m| m.level >= Level::County)
+            }
+            _ => false,
+        };
+        if !clear {
+            return self.township_nearby(divisions, (start, end), meanings);
+        }
+        // All that the text itself named so far may hold it: only the feed's default is against it.
+        // So it is where the text has just begun anew.
+        let anew = self.beginning > 0 && self.mentions.iter().all(|m| m.beginning < self.beginning);
+        let text_agrees =
+            anew || self.mentions.iter().all(|m| m.division.is_none_or(|d| divisions.agree(d, id)));
+        if text_agrees {
+            // The text is right.
+            self.context.clear();
+            let best = meanings.iter().filter(|m| m.1 == naming && divisions.get(m.0).level == level);
+            self.context.extend(best.map(|m| m.0).take(CONTEXT_MAX));
+        } else if level <= Level::City || self.elsewhere.is_none() {
+            self.context.extend(meanings.iter().filter(|m| m.1 == naming).map(|m| m.0).take(4));
+        }
+        if level <= Level::City || text_agrees {
+            self.elsewhere = Some(id);
+        }
+        if level == Level::Province && self.deepest() >= Level::City {
+            self.beginning = self.beginning.saturating_add(1);
+        }
+        let beginning = self.beginning;
+        self.push(Mention { start, end, level, division: Some(id), naming, beginning });
+        true
+    }
+
+    /// A township of the same city, but of another county than the text says: both may be meant.
+    fn township_nearby(
+        &mut self,
+        divisions: &Divisions,
+        (start, end): (usize, usize),
+        meanings: &[(DivisionId, Naming)],
+    ) -> bool {
+        let same_city = |a: DivisionId| {
+            let city = divisions.at_level(a, Level::City);
+            city.is_some() && self.context.iter().any(|&c| divisions.at_level(c, Level::City) == city)
+        };
+        let township = meanings
+            .iter()
+            .find(|m| m.1 == Naming::Full && divisions.get(m.0).level == Level::Township && same_city(m.0));
+        let Some(&(id, naming)) = township else { return false };
+        if self.names(id) {
+            return false;
+        }
+        self.context.push(id);
+        let (level, beginning) = (Level::Township, self.beginning);
+        self.push(Mention { start, end, level, division: Some(id), naming, beginning });
+        true
+    }
+}

@@ -1,0 +1,41 @@
+//! Two numbers that are one door: 78-2号 (a sub-number), 404-411室 (several rooms), 3-4层.
+
+use super::{Door, DoorKind};
+use crate::parse::label::Label;
+
+/// How far the last of several doors may lie from the first.
+const SPAN_MAX: u32 = 60;
+
+/// 78-2号, 404-411号, 3-11号楼, 3-4层. 2-402号 is a building and a room.
+pub(super) fn range(text: &[char], at: usize, before: &[Door]) -> Option<Door> {
+    let mut value = Label::EMPTY;
+    let (end, first) = number(text, at, &mut value)?;
+    if text.get(end) != Some(&'-') || !value.push('-') {
+        return None;
+    }
+    let (end, second) = number(text, end + 1, &mut value)?;
+    let several = second > first && second - first <= SPAN_MAX;
+    let rooms = several && first >= 100 && !before.is_empty();
+    let (kind, length) = match text[end..] {
+        ['号', '楼' | '栋' | '幢', ..] if before.is_empty() => (DoorKind::Building, 2),
+        ['栋' | '幢', ..] if before.is_empty() => (DoorKind::Building, 1),
+        ['楼' | '层', ..] if several => (DoorKind::Floor, 1),
+        ['室' | '房', ..] if rooms => (DoorKind::Room, 1),
+        ['号', '室' | '房' | '院', ..] => return None,
+        ['号', ..] if rooms => (DoorKind::Room, 1),
+        ['号', ..] if before.is_empty() && (several && first >= 3 || second < 10) => (DoorKind::Hao, 1),
+        _ => return None,
+    };
+    Some(Door { kind, value, start: at, end: end + length })
+}
+
+/// Up to four digits at `at`, added to `value`: where they end, and what they are.
+fn number(text: &[char], at: usize, value: &mut Label) -> Option<(usize, u32)> {
+    let digits = text[at.min(text.len())..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
+    if !(1..=4).contains(&digits) {
+        return None;
+    }
+    let digits = &text[at..at + digits];
+    let whole = digits.iter().all(|&c| value.push(c));
+    whole.then(|| (at + digits.len(), digits.iter().fold(0, |n, c| n * 10 + c.to_digit(10).unwrap_or(0))))
+}

@@ -1,0 +1,142 @@
+//! Where the elements stand in a folded text.
+
+use super::area::Area;
+use super::door::{Door, DoorKind, find_doors, more_doors};
+use super::label::Label;
+use super::names::{Piece, PieceKind, pieces};
+use super::street::{Street, streets};
+use crate::divisions::{DivisionId, Divisions};
+use crate::model::Level;
+
+/// The positions of the elements in folded text. Reused between texts.
+#[derive(Debug, Default)]
+pub(crate) struct Sketch {
+    pub area: Area,
+    pub streets: Vec<Street>,
+    pub doors: Vec<Door>,
+    pub door_span: Option<(usize, usize)>,
+    pub group: Option<(usize, usize)>,
+    pub pieces: Vec<Piece>,
+    /// A village or community that the area part did not take.
+    pub village: Option<(usize, usize)>,
+    pub compound: Option<(usize, usize)>,
+}
+
+impl Sketch {
+    pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
+        self.area.read(divisions, text, default);
+        let mut from = self.area.end;
+        self.group = group(text, from);
+        if let Some((_, end)) = self.group {
+            from = end;
+        }
+        streets(text, from, &mut self.streets);
+        let cursor = self.after_street(from);
+        self.door_span = find_doors(text, cursor, &mut self.doors);
+        if let Some((_, end)) = self.door_span {
+            more_doors(text, end, &mut self.doors);
+        }
+        self.read_names(text, from);
+        self.village = self.find_village(from);
+        self.compound = self.name(text);
+        self.part_digits(text);
+    }
+
+    /// The road that the address stands on: the first with a number, else the first.
+    pub fn street(&self) -> Option<&Street> {
+        let roads = || self.streets.iter().filter(|s| s.is_road);
+        roads().find(|s| s.number.is_some()).or_else(|| roads().next())
+    }
+
+    fn after_street(&self, from: usize) -> usize {
+        self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
+    }
+
+    /// 云栖花园291004, 云栖花园21702: the dash between building and room was lost. A room has at most four digits, and
+    /// four only from the tenth storey on. Shops have longer numbers.
+    fn part_digits(&mut self, text: &[char]) {
+        let Some((start, end)) = self.compound else { return };
+        let [only] = self.doors[..] else { return };
+        let digits = &text[only.start..only.end];
+        let is_shop = "场城厦心楼".contains(text[end - 1]) && end - start > 1;
+        let is_plain = only.kind == DoorKind::Bare && digits.iter().all(char::is_ascii_digit);
+        if end != only.start || is_shop || !is_plain || digits[0] == '0' {
+            return;
+        }
+        let room = match digits {
+            [_, '1'..='3', _, '0' | '1', _] => 4,
+            [_, _, '1'..='9', '0', _] => 3,
+            [_, _, '1'..='3', _, '0' | '1', _] => 4,
+            _ => return,
+        };
+        let part = |from: usize, to: usize| {
+            let value = Label::from_chars(text[from..to].iter().copied())?;
+            Some(Door { kind: DoorKind::Bare, value, start: from, end: to })
+        };
+        let middle = only.end - room;
+        if let (Some(building), Some(room)) = (part(only.start, middle), part(middle, only.end)) {
+            self.doors.clear();
+            self.doors.extend([building, room]);
+        }
+    }
+
+    /// A village right behind the area, or behind the roads of it.
+    fn find_village(&self, from: usize) -> Option<(usize, usize)> {
+        let deepest = self.area.mentions.iter().map(|m| m.level).max()?;
+        let known = (Level::County..=Level::Township).contains(&deepest);
+        let first =
+            self.pieces.first().filter(|p| known && p.kind == PieceKind::Village && p.start == from)?;
+        Some((first.start, first.end))
+    }
+
+    /// The compound: the first name, of those that are not only near if there are such.
+    fn name(&self, text: &[char]) -> Option<(usize, usize)> {
+        let door = self.doors.first().map_or(usize::MAX, |d| d.start);
+        let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby && p.start < door);
+        let named = |pieces: &[Piece]| {
+            let name = pieces.iter().find(|p| p.kind == PieceKind::Name && p.end - p.start >= 2);
+            name.map(|p| (p.start, p.end))
+        };
+        near.and_then(|n| named(&self.pieces[n..]))
+            .or_else(|| named(&self.pieces))
+            .or_else(|| self.village_of_flats())
+            .or_else(|| self.quarter(text))
+    }
+
+    /// 青山新区: a quarter of the town, and where nothing else is named a compound.
+    fn quarter(&self, text: &[char]) -> Option<(usize, usize)> {
+        let is_quarter = |p: &&Piece| p.kind == PieceKind::Zone && text[..p.end].ends_with(&['新', '区']);
+        self.pieces.iter().find(is_quarter).map(|p| (p.start, p.end))
+    }
+
+    /// 云栖村3号楼: a village with buildings is a compound.
+    fn village_of_flats(&self) -> Option<(usize, usize)> {
+        let flats = self.doors.iter().any(|d| d.kind == DoorKind::Building);
+        let village = self.pieces.iter().find(|p| flats && p.kind == PieceKind::Village)?;
+        (self.village != Some((village.start, village.end))).then_some((village.start, village.end))
+    }
+
+    /// Splits what is left between area, streets and doors into pieces.
+    fn read_names(&mut self, text: &[char], from: usize) {
+        self.pieces.clear();
+        let mut at = from;
+        while at < text.len() {
+            let roads = self.streets.iter().filter(|s| s.is_road);
+            let roads = roads.map(|s| (s.start, s.number.map_or(s.end, |n| n.end)));
+            let doors = self.doors.iter().map(|d| (d.start, d.end));
+            let taken = roads.chain(doors).filter(|t| t.1 > at).min();
+            let (start, end) = taken.unwrap_or((text.len(), text.len()));
+            if start > at {
+                pieces(text, at, start, &mut self.pieces);
+            }
+            at = end.max(at + 1);
+        }
+    }
+}
+
+/// 三组, 12队 at the beginning of the street part.
+pub(super) fn group(text: &[char], from: usize) -> Option<(usize, usize)> {
+    let digits = text[from..].iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+    let end = from + digits;
+    (digits > 0 && matches!(text.get(end), Some('组' | '队' | '社'))).then_some((from, end + 1))
+}
