@@ -303,5 +303,14 @@ mod tests {
                 prop_assert_eq!(&chars[s as usize..t as usize].iter().collect::<String>(), &e.text);
             }
         }
+
+        #[test]
+        fn any_string_of_the_words_of_addresses_is_parsed(text in "(省|市|区|县|镇|街道|村|社区|组|路|街|巷|弄|道|环|大道|段|号|院|楼|栋|单元|门|室|户|层|期|小区|花园|园|城|苑|中心|工业园|开发区|中国|null|浙江|杭州|西湖|绍兴|奉化|云|栖|东|一|二|十|旁|对面|口|米|内|与|附|之|甲|a|f|#|-|[0-9]|[0-9]{2,6}| |[(]|[)]){0,14}") {
+            let p = read(&text);
+            let count = text.chars().count() as u32;
+            for a in [&p.province, &p.city, &p.county, &p.township, &p.community].into_iter().flatten() {
+                prop_assert!(a.span.is_none_or(|[s, t]| s < t && t <= count) && !a.name.is_empty());
+            }
+        }
     }
 }

@@ -30,7 +30,8 @@ impl Sketch {
         if let Some((_, end)) = self.group {
             from = end;
         }
-        streets(text, from, &mut self.streets);
+        let town_open = self.area.mentions.iter().all(|m| m.level < Level::Township);
+        streets(text, from, town_open, &mut self.streets);
         let cursor = self.after_street(from);
         self.door_span = find_doors(text, cursor, &mut self.doors);
         if let Some((_, end)) = self.door_span {
@@ -122,7 +123,7 @@ impl Sketch {
         let mut at = from;
         while at < text.len() {
             let roads = self.streets.iter().filter(|s| s.is_road);
-            let roads = roads.map(|s| (s.start, s.number.map_or(s.end, |n| n.end)));
+            let roads = roads.map(|s| (s.quarter, s.number.map_or(s.end, |n| n.end)));
             let doors = self.doors.iter().map(|d| (d.start, d.end));
             let taken = roads.chain(doors).filter(|t| t.1 > at).min();
             let (start, end) = taken.unwrap_or((text.len(), text.len()));

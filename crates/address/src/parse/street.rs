@@ -6,6 +6,8 @@ use super::label::Label;
 /// A road as written, and the number after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Street {
+    /// Where the name of the quarter begins that it was cut from; `start` where there is none.
+    pub quarter: usize,
     pub start: usize,
     pub end: usize,
     pub number: Option<Number>,
@@ -27,8 +29,9 @@ const NO_ROADS: &str = "街管隧通渠铁轨车巷频行跑航河味报知公";
 
 const STREETS_MAX: usize = 16;
 
-/// All roads and numbered names of `text` from `from` on, in the order of the text.
-pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
+/// All roads and numbered names of `text` from `from` on, in the order of the text. `town_open`: no township was named,
+/// so that the first name may begin with one.
+pub(crate) fn streets(text: &[char], from: usize, town_open: bool, out: &mut Vec<Street>) {
     out.clear();
     let mut start = from;
     let mut at = from;
@@ -44,8 +47,9 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
             let after_road =
                 out.last().is_some_and(|s| s.is_road && start == s.number.map_or(s.end, |n| n.end));
             let begin = super::names::road_start(text, start, end);
-            let begin = without_lead(text, begin, end, after_road);
-            out.push(Street { start: begin, end, number, is_road: true });
+            let quarter = without_lead(text, begin, end, after_road);
+            let begin = without_quarter(text, quarter, end, town_open && quarter == from);
+            out.push(Street { quarter, start: begin, end, number, is_road: true });
             at = number.map_or(end, |n| n.end);
             start = at;
             continue;
@@ -54,7 +58,13 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
         if c.is_ascii_digit() && at >= start + 2 && !text[at - 1].is_ascii_alphanumeric() {
             if let Some(number) = number(text, at).filter(|n| text[n.end - 1] == '号') {
                 let begin = without_lead(text, start, at, false);
-                out.push(Street { start: begin, end: at, number: Some(number), is_road: false });
+                out.push(Street {
+                    quarter: begin,
+                    start: begin,
+                    end: at,
+                    number: Some(number),
+                    is_road: false,
+                });
                 at = number.end;
                 start = at;
                 continue;
@@ -72,6 +82,61 @@ pub(crate) fn streets(text: &[char], from: usize, out: &mut Vec<Street>) {
 fn has_door(text: &[char]) -> bool {
     text.windows(2).any(|w| w[0].is_ascii_alphanumeric() && matches!(w[1], '幢' | '栋' | '室' | '单'))
         || super::contains(text, "号楼")
+}
+
+/// What names no road by itself: 云栖花园路 is one name.
+const GENERIC_STEMS: [[char; 2]; 18] = [
+    ['商', '业'],
+    ['步', '行'],
+    ['公', '园'],
+    ['高', '速'],
+    ['工', '业'],
+    ['科', '技'],
+    ['创', '业'],
+    ['发', '展'],
+    ['回', '族'],
+    ['环', '城'],
+    ['花', '园'],
+    ['新', '村'],
+    ['广', '场'],
+    ['小', '区'],
+    ['市', '场'],
+    ['中', '心'],
+    ['文', '化'],
+    ['美', '食'],
+];
+
+/// 青禾塘松涛南路: a quarter's name, then the road's, which nearly always has two characters before its direction and
+/// kind. Where the road begins; `start` where its name is no longer than the name of a road may be.
+fn without_quarter(text: &[char], start: usize, end: usize, town_open: bool) -> usize {
+    const STEM: usize = 2;
+    let mut name = &text[start..end];
+    if let [head @ .., '段'] = name {
+        name = without_ordinals(head);
+    }
+    name = match name {
+        [head @ .., '大', '道' | '街']
+        | [head @ .., '公', '路']
+        | [head @ .., '胡', '同']
+        | [head @ .., _] => head,
+        [] => name,
+    };
+    name = without_ordinals(name);
+    let words = name.iter().all(|c| *c >= '\u{2e80}' && !is_gap(*c));
+    let long = name.len() > 2 * STEM || town_open && name.len() == 2 * STEM;
+    // A generic word names no road by itself, and what is written by its sound is longer.
+    let generic = matches!(name, [.., a, b] if GENERIC_STEMS.contains(&[*a, *b]));
+    let whole = generic || name.iter().any(|c| "尔提克拉斯木".contains(*c));
+    if words && long && !whole { start + name.len() - STEM } else { start }
+}
+
+fn without_ordinals(name: &[char]) -> &[char] {
+    &name[..name.len() - name.iter().rev().take_while(|c| is_ordinal(**c)).count()]
+}
+
+/// 南, 一, 3: what may stand between the name of a road and its kind.
+fn is_ordinal(c: char) -> bool {
+    "东西南北中上下内外前后横直正支新老环号条".contains(c) || c.is_ascii_digit() || crate::fold::is_numeral(c)
 }
 
 fn without_lead(text: &[char], start: usize, end: usize, parted: bool) -> usize {
@@ -259,7 +324,7 @@ mod tests {
     fn read(s: &str) -> Vec<(String, Option<String>)> {
         let text: Vec<char> = crate::fold::folded(s).chars().collect();
         let mut out = Vec::new();
-        streets(&text, 0, &mut out);
+        streets(&text, 0, false, &mut out);
         out.iter()
             .map(|s| (text[s.start..s.end].iter().collect(), s.number.map(|n| n.value.as_str().to_owned())))
             .collect()
