@@ -6,6 +6,7 @@
 
 mod answer;
 mod descend;
+mod described;
 mod evidence;
 mod explain;
 mod gather;
@@ -22,6 +23,7 @@ use crate::parse::Sketch;
 use crate::parse::area::is_gap;
 use crate::parse::door::{Door, find_doors};
 use descend::{Descent, descend};
+use described::{is_described, most_alike};
 use evidence::{AreaEvidence, Evidence, NameEvidence, StreetEvidence};
 use gather::Spot;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Scratch {
     evidence: Vec<Evidence>,
     doors: Vec<Door>,
     slipped: Vec<char>,
+    /// (compound, by which way, where its words end)
+    places: Vec<(PlaceIndex, u32, usize)>,
     city: String,
     default: Vec<DivisionId>,
 }
@@ -173,11 +177,20 @@ impl Resolver {
         let highest =
             s.evidence.iter().copied().filter(enough).reduce(|a, b| if b.score > a.score { b } else { a });
         let Some(best) = highest else {
-            return self.by_slip_and_door(s);
+            return match self.nearly_described(s) {
+                Some(e) => self.answer(e, 0.97, s),
+                None => self.by_slip_and_door(s),
+            };
         };
         let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;
         if s.evidence.iter().filter(|e| close(e)).count() == 1 {
+            if self.is_undecided(&best) {
+                return self.abstain(Reason::Ambiguous, s);
+            }
             return self.answer(best, 1.0, s);
+        }
+        if let Some(e) = most_alike(s.evidence.iter().filter(|e| close(e))).filter(is_described) {
+            return self.answer(e, 0.97, s);
         }
         // Namesakes: the one that has such a door, if only one has.
         let mut with_door = None;
@@ -198,6 +211,12 @@ impl Resolver {
             Some(e) => self.answer(e, 0.93, s),
             None => self.abstain(Reason::Ambiguous, s),
         }
+    }
+
+    /// A number alone, from a list that gives its neighbours the same or calls them by it.
+    fn is_undecided(&self, e: &Evidence) -> bool {
+        let number_alone = e.name <= NameEvidence::Mentioned && e.street <= StreetEvidence::Number;
+        number_alone && self.gazetteer.compound(e.compound).undecided_by_number
     }
 
     /// A name one slip away, that nothing but the door confirms: only if it is the only such name with such a door.
@@ -324,7 +343,8 @@ fn enough(e: &Evidence) -> bool {
         NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
         NameEvidence::Typo => e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty,
         NameEvidence::Mentioned | NameEvidence::None => {
-            e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty
+            e.street >= StreetEvidence::Crossing && e.area > AreaEvidence::OtherCounty
+                || e.street == StreetEvidence::Text
         }
     }
 }
@@ -341,6 +361,9 @@ fn reason(e: &Evidence, s: &Scratch) -> Reason {
         (NameEvidence::Typo, _) | (_, StreetEvidence::NumberTypo) => Reason::Typo,
         _ if e.via == via::FORMER || renamed => Reason::Renamed,
         _ if e.via == via::ALIAS => Reason::Alias,
+        (NameEvidence::None | NameEvidence::Mentioned, StreetEvidence::Text | StreetEvidence::Crossing) => {
+            Reason::Described
+        }
         (_, StreetEvidence::Text) => Reason::Exact,
         (NameEvidence::None | NameEvidence::Mentioned, _) => Reason::NumberOnly,
         (_, StreetEvidence::Number) => Reason::Exact,

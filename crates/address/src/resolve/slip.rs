@@ -1,6 +1,6 @@
 //! The miss path: slips of one character, names that are not the street's own, and what stands on a road.
 
-use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, is_residence, likeness};
+use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, alike, is_residence, likeness};
 use super::{Resolver, Scratch};
 use crate::gazetteer::layout::{blanks, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
@@ -68,7 +68,7 @@ impl Resolver {
             e.likeness = self
                 .gazetteer
                 .texts(e.compound)
-                .map(|t| likeness(&s.key.chars[start..end], t))
+                .map(|t| alike(&s.key.chars[start..end], t))
                 .fold(0.0, f32::max);
         }
     }
