@@ -10,8 +10,8 @@ pub(crate) mod build;
 mod file;
 pub(crate) mod layout;
 mod report;
-pub(crate) mod surface;
 mod siblings;
+pub(crate) mod surface;
 pub(crate) mod tree;
 
 pub use build::GazetteerBuilder;

@@ -225,7 +225,8 @@ impl Resolver {
         for i in 0..s.evidence.len() {
             let e = s.evidence[i];
             let vague = e.name_length <= 3 && e.area < AreaEvidence::County;
-            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherCounty {
+            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherDistrict
+            {
                 continue;
             }
             self.read_doors(e, s);
@@ -338,13 +339,13 @@ fn enough(e: &Evidence) -> bool {
         return false;
     }
     let confirmed = e.street >= StreetEvidence::Road;
+    let (here, near) = (e.area > AreaEvidence::OtherDistrict, e.area >= AreaEvidence::OtherDistrict);
     match e.name {
-        NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 3,
-        NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
-        NameEvidence::Typo => e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty,
+        NameEvidence::Given => here || confirmed || (near && e.name_length >= 3),
+        NameEvidence::Written => here || e.street >= StreetEvidence::Number,
+        NameEvidence::Typo => e.street >= StreetEvidence::Number && here,
         NameEvidence::Mentioned | NameEvidence::None => {
-            e.street >= StreetEvidence::Crossing && e.area > AreaEvidence::OtherCounty
-                || e.street == StreetEvidence::Text
+            e.street >= StreetEvidence::Crossing && here || e.street == StreetEvidence::Text && near
         }
     }
 }
@@ -371,17 +372,19 @@ fn reason(e: &Evidence, s: &Scratch) -> Reason {
     }
 }
 
+/// The shares of answers that were right on real compounds, rounded down; slips are too few to say.
 fn confidence(e: &Evidence, reason: Reason) -> f32 {
     let base = match reason {
-        Reason::Exact => 0.99,
-        Reason::Alias | Reason::Renamed => 0.96,
-        Reason::CompoundOnly => 0.96,
-        Reason::NumberOnly => 0.88,
+        Reason::Exact | Reason::CompoundOnly => 0.98,
+        Reason::Alias | Reason::Renamed => 0.97,
+        Reason::NumberOnly => 0.95,
+        Reason::Described => 0.94,
+        Reason::Coarser => 0.90,
         _ => 0.80,
     };
     match e.area {
-        AreaEvidence::OtherCounty => base - 0.12,
-        AreaEvidence::Unknown => base - 0.02,
+        AreaEvidence::OtherCounty | AreaEvidence::OtherDistrict => base - 0.08,
+        AreaEvidence::Unknown => base - 0.01,
         _ => base,
     }
 }

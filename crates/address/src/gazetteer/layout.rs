@@ -270,7 +270,10 @@ fn compound_records(
             text_start,
             (texts.len() / 4) as u32,
         ];
-        let fields = [lng.to_bits(), lat.to_bits(), canonical].into_iter().chain(ends).chain([u32::from(undecided[c as usize])]);
+        let fields = [lng.to_bits(), lat.to_bits(), canonical]
+            .into_iter()
+            .chain(ends)
+            .chain([u32::from(undecided[c as usize])]);
         fields.for_each(|f| records.extend_from_slice(&f.to_le_bytes()));
     }
     (records, names, numbers, texts)

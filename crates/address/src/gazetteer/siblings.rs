@@ -18,13 +18,17 @@ const FAMILY_MAX: usize = 200;
 
 /// What a name may end with and still be the same estate's, longest first.
 const ENDINGS: [&str; 26] = [
-    "小区", "公寓", "花园", "别墅", "山庄", "新村", "花苑", "家园", "大院", "宿舍", "住宅", "大厦", "广场", "苑", "园",
-    "村", "区", "期", "里", "坊", "院", "城", "庭", "府", "寓", "居",
+    "小区", "公寓", "花园", "别墅", "山庄", "新村", "花苑", "家园", "大院", "宿舍", "住宅", "大厦", "广场",
+    "苑", "园", "村", "区", "期", "里", "坊", "院", "城", "庭", "府", "寓", "居",
 ];
 
 /// Per compound: is its number, from a list, too little to tell it from its neighbours?
 /// `canonical` is the entry to answer with: an estate's other entry is no neighbour.
-pub(super) fn undecided_by_number(divisions: &Divisions, compounds: &[Compound], canonical: &[u32]) -> Vec<bool> {
+pub(super) fn undecided_by_number(
+    divisions: &Divisions,
+    compounds: &[Compound],
+    canonical: &[u32],
+) -> Vec<bool> {
     let listed = |c: &Compound| !c.is_register && !c.surface_texts.is_empty();
     let mut families: HashMap<(Option<DivisionId>, Vec<char>), Vec<u32>> = HashMap::new();
     let mut stems: Vec<Vec<char>> = Vec::with_capacity(compounds.len());
@@ -59,7 +63,9 @@ fn stem(name: &[char]) -> &[char] {
         });
         let Some(ending) = ending else { break };
         stem = &stem[..stem.len() - ending.chars().count()];
-        let part = |c: &&char| c.is_ascii_alphanumeric() || "东西南北中".contains(**c) || crate::fold::is_numeral(**c);
+        let part = |c: &&char| {
+            c.is_ascii_alphanumeric() || "东西南北中".contains(**c) || crate::fold::is_numeral(**c)
+        };
         let parts = stem.iter().rev().take_while(part).count();
         stem = &stem[..(stem.len() - parts).max(2.min(stem.len()))];
     }
@@ -86,7 +92,8 @@ mod tests {
     #[test]
     fn the_parts_of_an_estate_have_one_stem_and_strangers_have_not() {
         let stem = |name: &str| stem(&crate::key::name_key(name)).iter().collect::<String>();
-        for part in ["和风雅居", "和风雅居二期", "和风雅居东区", "和风雅居小区", "和风雅居(北苑)"] {
+        for part in ["和风雅居", "和风雅居二期", "和风雅居东区", "和风雅居小区", "和风雅居(北苑)"]
+        {
             assert_eq!(stem(part), stem("和风雅居"), "{part}");
         }
         assert_eq!(stem("望月苑"), stem("望月花园"));

@@ -36,13 +36,7 @@ pub(crate) fn pieces(area: &Area, text: &[char], key: &NameKey, mut found: impl 
     }
 }
 
-fn piece(
-    text: &[char],
-    key: &NameKey,
-    start: usize,
-    end: usize,
-    found: &mut impl FnMut(u64, usize, usize),
-) {
+fn piece(text: &[char], key: &NameKey, start: usize, end: usize, found: &mut impl FnMut(u64, usize, usize)) {
     let chars = &key.chars[key.at_folded(start)..key.at_folded(end)];
     // A road, with or without its quarter, is nobody's address.
     let road = chars.last().is_some_and(|c| "路街巷道弄线".contains(*c));

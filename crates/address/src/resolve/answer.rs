@@ -100,9 +100,10 @@ impl Reason {
                 ("仅凭小区名称命中，街路门牌缺失或未能印证", "by the compound's name alone")
             }
             Reason::NumberOnly => ("仅凭街路门牌命中", "by road and number alone"),
-            Reason::Described => {
-                ("按方位描述命中（路口、相邻处所），仅此一处相符", "by a description that only this place has")
-            }
+            Reason::Described => (
+                "按方位描述命中（路口、相邻处所），仅此一处相符",
+                "by a description that only this place has",
+            ),
             Reason::LevelLeftOut => {
                 ("原文缺少一级（多为单元），但只有一处相符", "a level was left out, only one place fits")
             }

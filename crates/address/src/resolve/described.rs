@@ -63,12 +63,14 @@ impl Resolver {
 
     /// What the text describes in nearly the words of one surface text; never by a road alone.
     pub(super) fn nearly_described(&self, s: &Scratch) -> Option<Evidence> {
-        let long = s.key.chars.len() - s.key.at_folded(s.sketch.area.end).min(s.key.chars.len()) >= DESCRIPTION_MIN;
+        let long =
+            s.key.chars.len() - s.key.at_folded(s.sketch.area.end).min(s.key.chars.len()) >= DESCRIPTION_MIN;
         let bare = s.sketch.streets.iter().any(|t| t.number.is_some() || t.end == s.folded.chars().len());
         let near = s.folded.chars().contains(&'近') && !contains(s.folded.chars(), "附近");
         let best = most_alike(s.evidence.iter()).filter(|_| long && !bare && !near)?;
-        let here = best.area > AreaEvidence::OtherCounty && !best.other_name;
-        (here && best.street > StreetEvidence::Conflict).then_some(Evidence { street: StreetEvidence::Crossing, ..best })
+        let here = best.area > AreaEvidence::OtherDistrict && !best.other_name;
+        (here && best.street > StreetEvidence::Conflict)
+            .then_some(Evidence { street: StreetEvidence::Crossing, ..best })
     }
 
     fn on_both(&self, a: &Street, b: &Street, s: &mut Scratch, found: &mut Vec<(PlaceIndex, u32, usize)>) {
@@ -78,7 +80,7 @@ impl Resolver {
         let both = [a, b].map(|t| s.folded.chars()[t.start..t.end].iter().collect::<String>());
         for (compound, how) in self.gazetteer.indexed(hash).take(ON_ROAD_MAX) {
             let one_text = |t: &str| both.iter().all(|road| t.contains(road.as_str()));
-            let here = self.area_evidence(compound, &s.sketch.area.context) > AreaEvidence::OtherCounty;
+            let here = self.area_evidence(compound, &s.sketch.area.context) > AreaEvidence::OtherDistrict;
             if here && self.gazetteer.texts(compound).any(one_text) {
                 found.push((compound, how, 0));
             }

@@ -2,7 +2,7 @@
 
 use super::gather::Spot;
 use super::{Resolver, Scratch};
-use crate::divisions::DivisionId;
+use crate::divisions::{DivisionId, Divisions};
 use crate::gazetteer::{PlaceIndex, via};
 use crate::model::Level;
 use crate::parse::area::is_gap;
@@ -42,6 +42,8 @@ pub(crate) enum StreetEvidence {
 pub(crate) enum AreaEvidence {
     OtherCity,
     OtherCounty,
+    /// Another district of one city: where one ends and the next begins is not known to all.
+    OtherDistrict,
     Unknown,
     County,
     Township,
@@ -130,12 +132,21 @@ impl Resolver {
                 Level::Township | Level::Community => AreaEvidence::Township,
                 Level::County => AreaEvidence::County,
                 Level::City | Level::Province if agree => AreaEvidence::Unknown,
+                Level::City if both_districts(d, own, c) => AreaEvidence::OtherDistrict,
                 Level::City => AreaEvidence::OtherCounty,
                 _ => AreaEvidence::OtherCity,
             });
         }
         best
     }
+}
+
+/// Are both in districts of a city, by GB/T 2260 numbered 01 to 20, and not in counties or county-level cities?
+fn both_districts(divisions: &Divisions, a: DivisionId, b: DivisionId) -> bool {
+    [a, b].iter().all(|&id| {
+        let county = divisions.at_level(id, Level::County);
+        county.is_some_and(|c| (1..=20).contains(&(divisions.get(c).code / 1_000_000 % 100)))
+    })
 }
 
 /// Does a number with 号 follow the name, and nothing more of a door?
@@ -192,7 +203,8 @@ fn is_door_word(rest: &[char]) -> bool {
 
 /// The likeness of two surface texts. Numbers are never alike: with other digits it stays below what decides.
 pub(super) fn alike(text: &[char], other: &str) -> f32 {
-    let same = text.iter().copied().filter(char::is_ascii_digit).eq(other.chars().filter(char::is_ascii_digit));
+    let same =
+        text.iter().copied().filter(char::is_ascii_digit).eq(other.chars().filter(char::is_ascii_digit));
     let likeness = likeness(text, other);
     if same { likeness } else { likeness.min(ALIKE - 0.01) }
 }
@@ -270,7 +282,7 @@ fn score(e: &Evidence) -> f32 {
         AreaEvidence::Township => 0.06,
         AreaEvidence::County => 0.05,
         AreaEvidence::Unknown => 0.03,
-        AreaEvidence::OtherCounty => -0.20,
+        AreaEvidence::OtherCounty | AreaEvidence::OtherDistrict => -0.20,
         AreaEvidence::OtherCity => -1.0,
     };
     let via = if e.via == via::STANDARD { 0.0 } else { -0.01 };

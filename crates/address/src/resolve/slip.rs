@@ -40,7 +40,7 @@ impl Resolver {
             road.set(&s.folded.chars()[street.start..street.end]);
             for (compound, how) in self.gazetteer.indexed(road_hash(&road.chars)) {
                 // Many cities have a 解放路: those elsewhere would only crowd out the others.
-                if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherCounty {
+                if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherDistrict {
                     continue;
                 }
                 s.note(compound, |e| {
