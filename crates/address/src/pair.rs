@@ -3,7 +3,7 @@
 //! A judge looks at facts, each of which speaks for or against in points (the tables below), and asks twice:
 //!
 //! ```text
-//!  query ─┐                       alike < 3 ─► 0  different places
+//!  query ─┐                       alike < 4 ─► 0  different places
 //!         ├─► facts ─► points ─┤  same < -1 ─► 1  one contains the other, or both lie in one place
 //!  found ─┘                       else      ─► 2  the same place
 //! ```
@@ -21,7 +21,7 @@ pub fn match_pair(query: &str, candidate: &str) -> u8 {
 }
 
 /// From so many points for being alike on, two texts have a place in common.
-const ALIKE_MIN: i32 = 3;
+const ALIKE_MIN: i32 = 4;
 /// From so many points for being the same on, it is all that both mean: nothing more than a trifle is against it.
 const SAME_MIN: i32 = -1;
 
@@ -47,7 +47,8 @@ fn alike(f: &Facts) -> i32 {
     };
     let name = match f.compound {
         Shared::Equal => 3,
-        Shared::Within | Shared::Alike => 1,
+        Shared::Within => 2,
+        Shared::Alike => 1,
         Shared::Nothing => 0,
     };
     let county = by_relation(f.county, [1, -1, 0]);
