@@ -26,7 +26,11 @@ const ALIKE_MIN: i32 = 4;
 const SAME_MIN: i32 = -1;
 
 fn decide(facts: &Facts) -> u8 {
-    if facts.other_city || alike(facts) < ALIKE_MIN {
+    if facts.other_city {
+        0
+    } else if facts.is_equal {
+        2
+    } else if alike(facts) < ALIKE_MIN {
         0
     } else if same(facts) < SAME_MIN {
         1
@@ -113,6 +117,27 @@ mod tests {
     fn words_that_many_places_share_are_not_enough() {
         assert_eq!(match_pair("青禾科技有限公司", "望月科技有限公司"), 0);
         assert_eq!(match_pair("人民路工商银行", "解放路工商银行"), 0);
+    }
+
+    #[test]
+    fn numbers_zones_and_gates_are_never_taken_for_one_another() {
+        for (query, candidate, want) in [
+            ("青禾居A区12栋", "青禾居B区12栋", 1),
+            ("青禾居2栋", "青禾居12栋", 1),
+            ("松涛路青禾居", "松涛路7号青禾居(东门)", 1),
+            ("青禾居2栋1单元402", "松涛路7号青禾居2栋", 1),
+        ] {
+            assert_eq!(match_pair(query, candidate), want, "{query} | {candidate}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_the_same_as_itself_and_nothing_is_like_nothing() {
+        for text in ["人民路", "青禾居", "江苏省南京市松涛路7号", "7"] {
+            assert_eq!(match_pair(text, text), 2, "{text}");
+        }
+        assert_eq!(match_pair("", ""), 0);
+        assert_eq!(match_pair("", "青禾居"), 0);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Scratch {
 const CANDIDATES_MAX: usize = 5;
 /// A rival this close makes an answer ambiguous.
 const MARGIN: f32 = 0.035;
+/// The same for namesakes that only a road tells apart.
+const NAMESAKE_MARGIN: f32 = 0.10;
 
 impl Resolver {
     pub fn new(gazetteer: Arc<Gazetteer>) -> Self {
@@ -182,7 +184,12 @@ impl Resolver {
                 None => self.by_slip_and_door(s),
             };
         };
-        let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;
+        // Of namesakes a road without a number decides nothing: both may stand on it.
+        let by_road = |e: &Evidence| {
+            best.street <= StreetEvidence::Road && e.name == best.name && best.name >= NameEvidence::Written
+        };
+        let margin = |e: &Evidence| if by_road(e) { NAMESAKE_MARGIN } else { MARGIN };
+        let close = |e: &Evidence| enough(e) && best.score - e.score < margin(e);
         if s.evidence.iter().filter(|e| close(e)).count() == 1 {
             if self.is_undecided(&best) {
                 return self.abstain(Reason::Ambiguous, s);

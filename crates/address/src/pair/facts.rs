@@ -43,6 +43,8 @@ pub(super) enum Shared {
 
 #[derive(Debug)]
 pub(super) struct Facts {
+    /// Behind their areas they are letter for letter the same, and the areas do not contradict.
+    pub is_equal: bool,
     /// Both name their city or province, and they are not the same.
     pub other_city: bool,
     pub county: Relation,
@@ -102,9 +104,11 @@ impl Facts {
             let named = [x, y].iter().all(|a| a.as_ref().is_some_and(|a| a.span.is_some()));
             named && same_area(x, y) == Relation::Other
         };
+        let county = same_area(&a.county, &b.county);
         Self {
+            is_equal: !q.key.is_empty() && q.key == c.key && county != Relation::Other,
             other_city: other(&a.city, &b.city) || other(&a.province, &b.province),
-            county: same_area(&a.county, &b.county),
+            county,
             says_province: province(a) || province(b),
             road: road(&q, &c),
             compound: compound(&q, &c),
