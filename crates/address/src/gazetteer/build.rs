@@ -237,7 +237,8 @@ impl<'d> GazetteerBuilder<'d> {
         });
         let text = self.text_hash(&row.address, division);
         let surface = (is_free && text.is_some()).then(|| self.key.chars.iter().collect::<String>());
-        let pieces = if is_free { self.pieces() } else { Vec::new() };
+        let pieces =
+            if is_free { surface::hashes(&self.sketch.area, self.folded.chars()) } else { Vec::new() };
         let default = self.divisions.area(&row.city).or(division);
         let aliases: Vec<_> = row.aliases.iter().map(|a| self.alias(a, default)).collect();
         let own_code =
@@ -357,14 +358,6 @@ impl<'d> GazetteerBuilder<'d> {
         self.sketch.area.read(self.divisions, chars, default.as_slice());
         self.key.set(&chars[self.sketch.area.end.min(chars.len())..]);
         (self.key.chars.len() >= 4).then(|| KeyHash::new(about).chars(&self.key.chars).finish())
-    }
-
-    /// The pieces of the text that was read last.
-    fn pieces(&mut self) -> Vec<u64> {
-        self.key.set(self.folded.chars());
-        let mut out = Vec::new();
-        surface::pieces(&self.sketch.area, self.folded.chars(), &self.key, |hash, _, _| out.push(hash));
-        out
     }
 
     /// The deepest division that the row's code or names lead to.

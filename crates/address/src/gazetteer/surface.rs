@@ -36,6 +36,15 @@ pub(crate) fn pieces(area: &Area, text: &[char], key: &NameKey, mut found: impl 
     }
 }
 
+/// The hashes of all pieces of `text`, for build time.
+pub(super) fn hashes(area: &Area, text: &[char]) -> Vec<u64> {
+    let mut key = NameKey::default();
+    key.set(text);
+    let mut out = Vec::new();
+    pieces(area, text, &key, |hash, _, _| out.push(hash));
+    out
+}
+
 fn piece(text: &[char], key: &NameKey, start: usize, end: usize, found: &mut impl FnMut(u64, usize, usize)) {
     let chars = &key.chars[key.at_folded(start)..key.at_folded(end)];
     // A road, with or without its quarter, is nobody's address.

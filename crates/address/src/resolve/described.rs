@@ -43,7 +43,8 @@ impl Resolver {
         found.clear();
         for pair in streets.windows(2) {
             // 新街口-云栖路: a dash parts levels, not roads.
-            let apart = s.folded.chars()[pair[0].end..pair[1].start].contains(&'-');
+            let between = s.folded.chars().get(pair[0].end..pair[1].start);
+            let apart = between.is_none_or(|between| between.contains(&'-'));
             if !apart && pair.iter().all(|t| t.is_road && t.number.is_none() && !is_only_near(t, s)) {
                 self.on_both(&pair[0], &pair[1], s, &mut found);
                 self.on_both(&pair[1], &pair[0], s, &mut found);
@@ -77,9 +78,9 @@ impl Resolver {
         let mut road = std::mem::take(&mut s.road_key);
         road.set(&s.folded.chars()[a.start..a.end]);
         let hash = road_hash(&road.chars);
-        let both = [a, b].map(|t| s.folded.chars()[t.start..t.end].iter().collect::<String>());
+        let both = [a, b].map(|t| &s.folded.chars()[t.start..t.end]);
         for (compound, how) in self.gazetteer.indexed(hash).take(ON_ROAD_MAX) {
-            let one_text = |t: &str| both.iter().all(|road| t.contains(road.as_str()));
+            let one_text = |text: &str| both.iter().all(|road| is_in(road, text));
             let here = self.area_evidence(compound, &s.sketch.area.context) > AreaEvidence::OtherDistrict;
             if here && self.gazetteer.texts(compound).any(one_text) {
                 found.push((compound, how, 0));
@@ -87,6 +88,11 @@ impl Resolver {
         }
         s.road_key = road;
     }
+}
+
+/// Does `word` stand somewhere in `text`?
+fn is_in(word: &[char], text: &str) -> bool {
+    text.char_indices().any(|(at, _)| word.iter().copied().eq(text[at..].chars().take(word.len())))
 }
 
 /// Is this known by its description, and by no name or number?
