@@ -43,7 +43,7 @@ pub(super) enum Shared {
 
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// Behind their areas they are letter for letter the same, and the areas do not contradict.
+    /// They are the same text, however spelt.
     pub is_equal: bool,
     /// Both name their city or province, and they are not the same.
     pub other_city: bool,
@@ -76,9 +76,10 @@ pub(super) struct Rest {
     pub tail: f32,
 }
 
-/// One text, parsed, with the key of what stands behind its area.
+/// One text, parsed, with its key and the key of what stands behind its area.
 struct Side {
     parsed: Parsed,
+    whole: Vec<char>,
     key: Vec<char>,
 }
 
@@ -88,8 +89,7 @@ impl Side {
         let areas = [&parsed.province, &parsed.city, &parsed.county, &parsed.township, &parsed.community];
         let end = areas.iter().filter_map(|a| a.as_ref()?.span).map(|s| s[1]).max().unwrap_or(0);
         let rest: String = text.chars().skip(end as usize).take(COMPARED_MAX).collect();
-        let key = key(&rest);
-        Self { parsed, key }
+        Self { whole: key(text), key: key(&rest), parsed }
     }
 }
 
@@ -104,11 +104,10 @@ impl Facts {
             let named = [x, y].iter().all(|a| a.as_ref().is_some_and(|a| a.span.is_some()));
             named && same_area(x, y) == Relation::Other
         };
-        let county = same_area(&a.county, &b.county);
         Self {
-            is_equal: !q.key.is_empty() && q.key == c.key && county != Relation::Other,
+            is_equal: !q.whole.is_empty() && q.whole == c.whole,
             other_city: other(&a.city, &b.city) || other(&a.province, &b.province),
-            county,
+            county: same_area(&a.county, &b.county),
             says_province: province(a) || province(b),
             road: road(&q, &c),
             compound: compound(&q, &c),
