@@ -10,6 +10,8 @@ pub(crate) mod build;
 mod file;
 pub(crate) mod layout;
 mod report;
+mod siblings;
+pub(crate) mod surface;
 pub(crate) mod tree;
 
 pub use build::GazetteerBuilder;
@@ -89,6 +91,8 @@ pub(crate) struct CompoundRecord {
     pub names: (u32, u32),
     pub numbers: (u32, u32),
     pub texts: (u32, u32),
+    /// Its number is from a list, and not enough to tell it from its neighbours.
+    pub undecided_by_number: bool,
 }
 
 impl Gazetteer {
@@ -194,6 +198,7 @@ impl Gazetteer {
             names: (u32_at(bytes, at + 12), u32_at(bytes, at + 16)),
             numbers: (u32_at(bytes, at + 20), u32_at(bytes, at + 24)),
             texts: (u32_at(bytes, at + 28), u32_at(bytes, at + 32)),
+            undecided_by_number: u32_at(bytes, at + 36) & 1 != 0,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod descend;
+mod described;
 mod evidence;
 mod explain;
 mod gather;
@@ -22,6 +23,7 @@ use crate::parse::Sketch;
 use crate::parse::area::is_gap;
 use crate::parse::door::{Door, find_doors};
 use descend::{Descent, descend};
+use described::{is_described, most_alike};
 use evidence::{AreaEvidence, Evidence, NameEvidence, StreetEvidence};
 use gather::Spot;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Scratch {
     evidence: Vec<Evidence>,
     doors: Vec<Door>,
     slipped: Vec<char>,
+    /// (compound, by which way, where its words end)
+    places: Vec<(PlaceIndex, u32, usize)>,
     city: String,
     default: Vec<DivisionId>,
 }
@@ -62,6 +66,8 @@ pub struct Scratch {
 const CANDIDATES_MAX: usize = 5;
 /// A rival this close makes an answer ambiguous.
 const MARGIN: f32 = 0.035;
+/// The same for namesakes that only a road tells apart.
+const NAMESAKE_MARGIN: f32 = 0.10;
 
 impl Resolver {
     pub fn new(gazetteer: Arc<Gazetteer>) -> Self {
@@ -173,11 +179,25 @@ impl Resolver {
         let highest =
             s.evidence.iter().copied().filter(enough).reduce(|a, b| if b.score > a.score { b } else { a });
         let Some(best) = highest else {
-            return self.by_slip_and_door(s);
+            return match self.nearly_described(s) {
+                Some(e) => self.answer(e, 0.97, s),
+                None => self.by_slip_and_door(s),
+            };
         };
-        let close = |e: &Evidence| enough(e) && best.score - e.score < MARGIN;
+        // Of namesakes a road without a number decides nothing: both may stand on it.
+        let by_road = |e: &Evidence| {
+            best.street <= StreetEvidence::Road && e.name == best.name && best.name >= NameEvidence::Written
+        };
+        let margin = |e: &Evidence| if by_road(e) { NAMESAKE_MARGIN } else { MARGIN };
+        let close = |e: &Evidence| enough(e) && best.score - e.score < margin(e);
         if s.evidence.iter().filter(|e| close(e)).count() == 1 {
+            if self.is_undecided(&best) {
+                return self.abstain(Reason::Ambiguous, s);
+            }
             return self.answer(best, 1.0, s);
+        }
+        if let Some(e) = most_alike(s.evidence.iter().filter(|e| close(e))).filter(is_described) {
+            return self.answer(e, 0.97, s);
         }
         // Namesakes: the one that has such a door, if only one has.
         let mut with_door = None;
@@ -200,13 +220,20 @@ impl Resolver {
         }
     }
 
+    /// A number alone, from a list that gives its neighbours the same or calls them by it.
+    fn is_undecided(&self, e: &Evidence) -> bool {
+        let number_alone = e.name <= NameEvidence::Mentioned && e.street <= StreetEvidence::Number;
+        number_alone && self.gazetteer.compound(e.compound).undecided_by_number
+    }
+
     /// A name one slip away, that nothing but the door confirms: only if it is the only such name with such a door.
     fn by_slip_and_door(&self, s: &mut Scratch) -> Answer {
         let mut only = None;
         for i in 0..s.evidence.len() {
             let e = s.evidence[i];
             let vague = e.name_length <= 3 && e.area < AreaEvidence::County;
-            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherCounty {
+            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherDistrict
+            {
                 continue;
             }
             self.read_doors(e, s);
@@ -319,12 +346,13 @@ fn enough(e: &Evidence) -> bool {
         return false;
     }
     let confirmed = e.street >= StreetEvidence::Road;
+    let (here, near) = (e.area > AreaEvidence::OtherDistrict, e.area >= AreaEvidence::OtherDistrict);
     match e.name {
-        NameEvidence::Given => e.area > AreaEvidence::OtherCounty || confirmed || e.name_length >= 3,
-        NameEvidence::Written => e.area > AreaEvidence::OtherCounty || e.street >= StreetEvidence::Number,
-        NameEvidence::Typo => e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty,
+        NameEvidence::Given => here || confirmed || (near && e.name_length >= 3),
+        NameEvidence::Written => here || e.street >= StreetEvidence::Number,
+        NameEvidence::Typo => e.street >= StreetEvidence::Number && here,
         NameEvidence::Mentioned | NameEvidence::None => {
-            e.street >= StreetEvidence::Number && e.area > AreaEvidence::OtherCounty
+            e.street >= StreetEvidence::Crossing && here || e.street == StreetEvidence::Text && near
         }
     }
 }
@@ -341,6 +369,9 @@ fn reason(e: &Evidence, s: &Scratch) -> Reason {
         (NameEvidence::Typo, _) | (_, StreetEvidence::NumberTypo) => Reason::Typo,
         _ if e.via == via::FORMER || renamed => Reason::Renamed,
         _ if e.via == via::ALIAS => Reason::Alias,
+        (NameEvidence::None | NameEvidence::Mentioned, StreetEvidence::Text | StreetEvidence::Crossing) => {
+            Reason::Described
+        }
         (_, StreetEvidence::Text) => Reason::Exact,
         (NameEvidence::None | NameEvidence::Mentioned, _) => Reason::NumberOnly,
         (_, StreetEvidence::Number) => Reason::Exact,
@@ -348,17 +379,19 @@ fn reason(e: &Evidence, s: &Scratch) -> Reason {
     }
 }
 
+/// The shares of answers that were right on real compounds, rounded down; slips are too few to say.
 fn confidence(e: &Evidence, reason: Reason) -> f32 {
     let base = match reason {
-        Reason::Exact => 0.99,
-        Reason::Alias | Reason::Renamed => 0.96,
-        Reason::CompoundOnly => 0.96,
-        Reason::NumberOnly => 0.88,
+        Reason::Exact | Reason::CompoundOnly => 0.98,
+        Reason::Alias | Reason::Renamed => 0.97,
+        Reason::NumberOnly => 0.95,
+        Reason::Described => 0.94,
+        Reason::Coarser => 0.90,
         _ => 0.80,
     };
     match e.area {
-        AreaEvidence::OtherCounty => base - 0.12,
-        AreaEvidence::Unknown => base - 0.02,
+        AreaEvidence::OtherCounty | AreaEvidence::OtherDistrict => base - 0.08,
+        AreaEvidence::Unknown => base - 0.01,
         _ => base,
     }
 }

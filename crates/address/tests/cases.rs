@@ -44,6 +44,18 @@ fn resolver(folder: &Path) -> Resolver {
             })
             .unwrap();
     }
+    for c in lines("listed.tsv") {
+        builder
+            .add(StandardAddress {
+                place: c[0].parse().unwrap(),
+                level: Level::Compound,
+                city: c[1].clone(),
+                name: Some(c[2].clone()),
+                address: c[3].clone(),
+                ..StandardAddress::default()
+            })
+            .unwrap();
+    }
     for c in lines("names.tsv") {
         let category = if c[0] == "road" { NameCategory::Road } else { NameCategory::Compound };
         let (name, county, township) = (c[1].clone(), c[3].clone(), c[4].clone());

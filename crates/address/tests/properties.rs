@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use yibiao_address::{
-    Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress,
+    Divisions, Gazetteer, GazetteerBuilder, Level, Query, Resolver, Scratch, StandardAddress, match_pair,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +102,39 @@ proptest! {
                 prop_assert!(!homes.iter().any(|h| got == Some(h.id())), "{} gave {got:?}", other.text());
             }
         }
+    }
+
+    #[test]
+    fn a_longer_address_never_resolves_to_another_branch(homes in homes(), cut in 0usize..8) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("g");
+        build(&homes, &path);
+        let gazetteer = Arc::new(Gazetteer::open(&path).unwrap());
+        let resolver = Resolver::new(gazetteer.clone());
+        for home in &homes {
+            let s = home.standard();
+            let parts = [s.city, s.county, s.road, s.number, s.compound, s.building, s.unit, s.room];
+            let Some(short) = ask(&resolver, &parts[..cut].concat()) else { continue };
+            let Some(long) = ask(&resolver, &parts.concat()) else { continue };
+            let parent = |id: &u64| gazetteer.place(*id).and_then(|view| view.parent);
+            let mut line = std::iter::successors(Some(long), parent);
+            prop_assert!(line.any(|id| id == short), "{} {short} holds not {long}", parts[..cut].concat());
+        }
+    }
+
+    #[test]
+    fn a_province_before_it_changes_no_comparison_and_another_building_is_never_the_same(home in homes()) {
+        let text = home[0].text();
+        prop_assert_eq!(match_pair(&text, &text), 2);
+        prop_assert_eq!(match_pair(&format!("江苏省{text}"), &text), 2);
+        let other = Home { building: home[0].building + 40, ..home[0] };
+        prop_assert!(match_pair(&text, &other.text()) < 2);
+    }
+
+    #[test]
+    fn any_two_texts_are_compared(a in "(\\PC|[0-9]|青禾新村|云栖路|12号|幢|单元|（|南京市){0,20}", b in "\\PC{0,20}") {
+        prop_assert!(match_pair(&a, &b) <= 2);
+        prop_assert!(match_pair(&b, &a) <= 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::layout;
 use super::tree::{Below, Tree};
-use super::{BuildReport, PROVISIONAL_BIT, via};
+use super::{BuildReport, PROVISIONAL_BIT, surface, via};
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::key::{About, KeyHash, NameKey, name_key};
@@ -32,8 +32,12 @@ pub(super) struct Compound {
     pub streets: Vec<(Vec<char>, Label, u32)>,
     /// Hashes of surface texts without their area.
     pub texts: Vec<u64>,
+    /// Hashes of the parts of free surface texts that may describe the place by themselves.
+    pub pieces: Vec<u64>,
     /// The keys of free surface texts, for ranking what is not certain.
     pub surface_texts: Vec<String>,
+    /// Some row has its road and number in columns: what stands there is known, not guessed from a description.
+    pub is_register: bool,
     pub lng_lat: Option<(f64, f64)>,
     pub surfaces: u32,
 }
@@ -233,6 +237,8 @@ impl<'d> GazetteerBuilder<'d> {
         });
         let text = self.text_hash(&row.address, division);
         let surface = (is_free && text.is_some()).then(|| self.key.chars.iter().collect::<String>());
+        let pieces =
+            if is_free { surface::hashes(&self.sketch.area, self.folded.chars()) } else { Vec::new() };
         let default = self.divisions.area(&row.city).or(division);
         let aliases: Vec<_> = row.aliases.iter().map(|a| self.alias(a, default)).collect();
         let own_code =
@@ -244,6 +250,8 @@ impl<'d> GazetteerBuilder<'d> {
         draft.lng_lat = draft.lng_lat.or(row.lng_lat);
         draft.division = deeper(self.divisions, draft.division, division);
         draft.texts.extend(text);
+        draft.pieces.extend(pieces);
+        draft.is_register |= !is_free;
         if let Some(surface) =
             surface.filter(|t| draft.surface_texts.len() < SURFACES_MAX && !draft.surface_texts.contains(t))
         {

@@ -3,7 +3,7 @@
 use super::build::Compound;
 use super::file::{self, SECTIONS, Section};
 use super::tree::{Node, Parent, Tree};
-use super::{BuildReport, FLAG_IMPLIED, via};
+use super::{BuildReport, FLAG_IMPLIED, siblings, via};
 use crate::Error;
 use crate::divisions::{DivisionId, Divisions};
 use crate::key::{About, KeyHash, may_be_meant, may_be_mistyped};
@@ -52,7 +52,9 @@ pub(super) fn write(
 
     let canonical = canonical(divisions, &compounds, &tree);
     report.duplicates = canonical.iter().enumerate().filter(|(i, c)| **c as usize != *i).count() as u64;
-    let (records, names, numbers, texts) = compound_records(&compounds, &order, &strings, &canonical);
+    let undecided = siblings::undecided_by_number(divisions, &compounds, &canonical);
+    let (records, names, numbers, texts) =
+        compound_records(&compounds, &order, &strings, &canonical, &undecided);
     put(Section::Compounds, records);
     put(Section::CompoundNames, names);
     put(Section::CompoundNumbers, numbers);
@@ -239,6 +241,7 @@ fn compound_records(
     order: &Order,
     strings: &[&str],
     canonical: &[u32],
+    undecided: &[bool],
 ) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
     let (mut records, mut names, mut numbers, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &c in &order.compounds {
@@ -267,7 +270,10 @@ fn compound_records(
             text_start,
             (texts.len() / 4) as u32,
         ];
-        let fields = [lng.to_bits(), lat.to_bits(), canonical].into_iter().chain(ends).chain([0]);
+        let fields = [lng.to_bits(), lat.to_bits(), canonical]
+            .into_iter()
+            .chain(ends)
+            .chain([u32::from(undecided[c as usize])]);
         fields.for_each(|f| records.extend_from_slice(&f.to_le_bytes()));
     }
     (records, names, numbers, texts)
@@ -318,7 +324,7 @@ fn index(compounds: &[Compound], tree: &Tree, order: &Order) -> Vec<u8> {
                 all.push((number.as_str().chars().fold(hash, KeyHash::char).finish(), at, *how));
             }
         }
-        all.extend(c.texts.iter().map(|&hash| (hash, at, via::STANDARD)));
+        all.extend(c.texts.iter().chain(&c.pieces).map(|&hash| (hash, at, via::STANDARD)));
         for (key, how) in &c.names {
             for blank in (0..key.len()).filter(|&i| key.len() >= 3 && may_be_meant(key[i])) {
                 all.push((KeyHash::new(About::BlankedName).blanked(key, blank).finish(), at, *how));
@@ -419,7 +425,7 @@ fn same_compound(
     }
 }
 
-fn metres((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> f64 {
+pub(super) fn metres((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> f64 {
     let north = (y1 - y2) * 111_320.0;
     let east = (x1 - x2) * 111_320.0 * y1.to_radians().cos();
     north.hypot(east)

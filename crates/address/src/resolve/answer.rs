@@ -27,6 +27,8 @@ pub enum Reason {
     CompoundOnly,
     /// By road and number; the text gives no name that is known.
     NumberOnly,
+    /// By a description that only this place has: a crossing, what it stands beside.
+    Described,
     /// A level (mostly the unit) was left out, and only one place fits all the same.
     LevelLeftOut,
     /// The text goes deeper than the standard addresses do: the answer is what holds it.
@@ -55,6 +57,7 @@ impl Reason {
             Reason::Renamed => "renamed",
             Reason::CompoundOnly => "compound_only",
             Reason::NumberOnly => "number_only",
+            Reason::Described => "described",
             Reason::LevelLeftOut => "level_left_out",
             Reason::Coarser => "coarser",
             Reason::Typo => "typo",
@@ -67,12 +70,13 @@ impl Reason {
         }
     }
 
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::Exact,
         Reason::Alias,
         Reason::Renamed,
         Reason::CompoundOnly,
         Reason::NumberOnly,
+        Reason::Described,
         Reason::LevelLeftOut,
         Reason::Coarser,
         Reason::Typo,
@@ -96,6 +100,10 @@ impl Reason {
                 ("仅凭小区名称命中，街路门牌缺失或未能印证", "by the compound's name alone")
             }
             Reason::NumberOnly => ("仅凭街路门牌命中", "by road and number alone"),
+            Reason::Described => (
+                "按方位描述命中（路口、相邻处所），仅此一处相符",
+                "by a description that only this place has",
+            ),
             Reason::LevelLeftOut => {
                 ("原文缺少一级（多为单元），但只有一处相符", "a level was left out, only one place fits")
             }

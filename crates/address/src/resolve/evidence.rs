@@ -2,7 +2,7 @@
 
 use super::gather::Spot;
 use super::{Resolver, Scratch};
-use crate::divisions::DivisionId;
+use crate::divisions::{DivisionId, Divisions};
 use crate::gazetteer::{PlaceIndex, via};
 use crate::model::Level;
 use crate::parse::area::is_gap;
@@ -30,6 +30,8 @@ pub(crate) enum StreetEvidence {
     None,
     Road,
     NumberTypo,
+    /// Two roads that meet, both of them in one of its surface texts.
+    Crossing,
     Number,
     /// The whole text is a surface address of it.
     Text,
@@ -40,6 +42,8 @@ pub(crate) enum StreetEvidence {
 pub(crate) enum AreaEvidence {
     OtherCity,
     OtherCounty,
+    /// Another district of one city: where one ends and the next begins is not known to all.
+    OtherDistrict,
     Unknown,
     County,
     Township,
@@ -64,6 +68,9 @@ pub(crate) struct Evidence {
     pub likeness: f32,
     pub score: f32,
 }
+
+/// A description this much like a surface text is that text.
+pub(super) const ALIKE: f32 = 0.8;
 
 const NEARBY: [&str; 22] = [
     "对面", "旁", "附近", "隔壁", "北侧", "南侧", "东侧", "西侧", "以东", "以西", "以南", "以北", "东北",
@@ -125,12 +132,21 @@ impl Resolver {
                 Level::Township | Level::Community => AreaEvidence::Township,
                 Level::County => AreaEvidence::County,
                 Level::City | Level::Province if agree => AreaEvidence::Unknown,
+                Level::City if both_districts(d, own, c) => AreaEvidence::OtherDistrict,
                 Level::City => AreaEvidence::OtherCounty,
                 _ => AreaEvidence::OtherCity,
             });
         }
         best
     }
+}
+
+/// Are both in districts of a city, by GB/T 2260 numbered 01 to 20, and not in counties or county-level cities?
+fn both_districts(divisions: &Divisions, a: DivisionId, b: DivisionId) -> bool {
+    [a, b].iter().all(|&id| {
+        let county = divisions.at_level(id, Level::County);
+        county.is_some_and(|c| (1..=20).contains(&(divisions.get(c).code / 1_000_000 % 100)))
+    })
 }
 
 /// Does a number with 号 follow the name, and nothing more of a door?
@@ -150,7 +166,9 @@ pub(super) fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let before = &text[..spot.start];
     let led = matches!(before.last(), Some('近' | '临' | '邻' | '与' | '至'));
     let road = matches!(text[spot.end - 1], '路' | '街' | '巷' | '道' | '弄');
-    if near || direction || led || road {
+    // 鼓楼-望月广场-…: before a dash and another name it is a quarter.
+    let quarter = matches!(rest, ['-', next, ..] if !next.is_ascii() && !is_door_word(&rest[1..]));
+    if near || direction || led || road || quarter {
         return NameEvidence::Mentioned;
     }
     // Before a street that has its own number it is a quarter, unless a door follows it.
@@ -165,18 +183,30 @@ pub(super) fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let filler = ["小区", "内", "里", "门口", "大院", "院内", "社区", "东门", "南门", "西门", "北门"]
         .iter()
         .any(|w| rest[..goes_on].iter().copied().eq(w.chars()));
-    let door_word = matches!(
+    if goes_on > 0 && !filler && !is_door_word(rest) {
+        return NameEvidence::Typo;
+    }
+    NameEvidence::Written
+}
+
+/// 东单元, 甲栋
+fn is_door_word(rest: &[char]) -> bool {
+    matches!(
         rest,
         [
             '东' | '西' | '南' | '北' | '中' | '甲' | '乙' | '丙' | '丁',
             '单' | '楼' | '幢' | '栋' | '座' | '门',
             ..
         ]
-    );
-    if goes_on > 0 && !filler && !door_word {
-        return NameEvidence::Typo;
-    }
-    NameEvidence::Written
+    )
+}
+
+/// The likeness of two surface texts. Numbers are never alike: with other digits it stays below what decides.
+pub(super) fn alike(text: &[char], other: &str) -> f32 {
+    let same =
+        text.iter().copied().filter(char::is_ascii_digit).eq(other.chars().filter(char::is_ascii_digit));
+    let likeness = likeness(text, other);
+    if same { likeness } else { likeness.min(ALIKE - 0.01) }
 }
 
 /// The share of pairs of neighbouring characters that two texts have in common (Dice).
@@ -243,6 +273,7 @@ fn score(e: &Evidence) -> f32 {
         StreetEvidence::Text => 0.35,
         StreetEvidence::Number => 0.32,
         StreetEvidence::NumberTypo => 0.18,
+        StreetEvidence::Crossing => 0.30,
         StreetEvidence::Road => 0.08,
         StreetEvidence::None => 0.0,
         StreetEvidence::Conflict => -0.02,
@@ -251,7 +282,7 @@ fn score(e: &Evidence) -> f32 {
         AreaEvidence::Township => 0.06,
         AreaEvidence::County => 0.05,
         AreaEvidence::Unknown => 0.03,
-        AreaEvidence::OtherCounty => -0.20,
+        AreaEvidence::OtherCounty | AreaEvidence::OtherDistrict => -0.20,
         AreaEvidence::OtherCity => -1.0,
     };
     let via = if e.via == via::STANDARD { 0.0 } else { -0.01 };

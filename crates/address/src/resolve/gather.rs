@@ -32,7 +32,14 @@ impl Resolver {
         self.by_street(s);
         self.by_text(s);
         let unnamed = s.evidence.iter().all(|e| e.name <= NameEvidence::Typo);
-        if unnamed && s.evidence.iter().all(|e| e.street <= StreetEvidence::Road) {
+        let placeless = |s: &Scratch| s.evidence.iter().all(|e| e.street <= StreetEvidence::Road);
+        if unnamed && placeless(s) {
+            self.by_pieces(s);
+        }
+        if unnamed && placeless(s) {
+            self.by_crossing(s);
+        }
+        if unnamed && placeless(s) {
             self.by_slip(s);
             self.by_road_alone(s);
         } else if unnamed {
@@ -221,9 +228,12 @@ impl Resolver {
         }
         let hash = KeyHash::new(About::Text).chars(text).finish();
         let end = s.folded.chars().len();
+        // A text that is nothing but road and number says no more than they do.
+        let number_alone = s.is_number_alone(s.sketch.area.end, end);
+        let evidence = if number_alone { StreetEvidence::Number } else { StreetEvidence::Text };
         for (compound, how) in self.gazetteer.indexed(hash) {
             s.note(compound, |e| {
-                e.street = StreetEvidence::Text;
+                e.street = evidence.max(e.street);
                 if e.name == NameEvidence::None {
                     e.via = how;
                     e.tail = end;
@@ -234,6 +244,11 @@ impl Resolver {
 }
 
 impl Scratch {
+    /// Does a road's number end the text from `start` to `end`?
+    pub(super) fn is_number_alone(&self, start: usize, end: usize) -> bool {
+        self.sketch.streets.iter().any(|t| t.start >= start && t.number.is_some_and(|n| n.end == end))
+    }
+
     /// The evidence on `compound`, made if new.
     pub(super) fn note(&mut self, compound: PlaceIndex, change: impl FnOnce(&mut Evidence)) {
         if let Some(e) = self.evidence.iter_mut().find(|e| e.compound == compound) {

@@ -1,6 +1,6 @@
 //! The miss path: slips of one character, names that are not the street's own, and what stands on a road.
 
-use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, is_residence, likeness};
+use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, alike, is_residence, likeness};
 use super::{Resolver, Scratch};
 use crate::gazetteer::layout::{blanks, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
@@ -40,7 +40,7 @@ impl Resolver {
             road.set(&s.folded.chars()[street.start..street.end]);
             for (compound, how) in self.gazetteer.indexed(road_hash(&road.chars)) {
                 // Many cities have a 解放路: those elsewhere would only crowd out the others.
-                if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherCounty {
+                if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherDistrict {
                     continue;
                 }
                 s.note(compound, |e| {
@@ -68,7 +68,7 @@ impl Resolver {
             e.likeness = self
                 .gazetteer
                 .texts(e.compound)
-                .map(|t| likeness(&s.key.chars[start..end], t))
+                .map(|t| alike(&s.key.chars[start..end], t))
                 .fold(0.0, f32::max);
         }
     }
