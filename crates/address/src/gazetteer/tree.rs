@@ -169,7 +169,7 @@ impl Homes {
                 None if !needed[i] => 0,
                 None => {
                     let at = builder.compounds.len() as u32;
-                    builder.compounds.push(implied(hint, *division));
+                    builder.compounds.push(implied(divisions, hint, *division));
                     by_name.entry(key).or_default().push(at);
                     at
                 }
@@ -223,13 +223,12 @@ fn best(divisions: &Divisions, compounds: &[Compound], all: &[u32], hint: &Hint)
     (area && (street || (township && standard))).then_some(best)
 }
 
-fn implied(hint: &Hint, division: Option<DivisionId>) -> Compound {
+/// Its id follows from codes and words alone, so that it stays the same from build to build.
+fn implied(divisions: &Divisions, hint: &Hint, division: Option<DivisionId>) -> Compound {
+    let code = |id: Option<DivisionId>| id.map_or(0, |id| divisions.get(id).code);
+    let codes: Vec<char> = format!("{} {}", code(hint.area), code(hint.township)).chars().collect();
     let place = KeyHash::new(About::Number)
-        .chars(
-            &format!("{:?}{}", hint.area.map(|a| a.0), hint.township.map_or(0, |t| t.0))
-                .chars()
-                .collect::<Vec<_>>(),
-        )
+        .chars(&codes)
         .part()
         .chars(&hint.name.chars().collect::<Vec<_>>())
         .part()
