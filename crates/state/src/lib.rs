@@ -100,7 +100,9 @@ impl Store {
         };
         let database = fjall::Database::builder(&path)
             .cache_size(options.cache_bytes)
-            .worker_threads(2)
+            // With more, the first hands each compaction back to the queue at once, and takes it again, as long as
+            // another is at one (fjall 3.1): it spins, and cost a third of the processor's time.
+            .worker_threads(1)
             .open()
             .map_err(opening)?;
         let memtable = (options.write_buffer_bytes / 2).clamp(4 << 20, 64 << 20);
