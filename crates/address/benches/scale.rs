@@ -94,7 +94,8 @@ fn main() {
     for (id, division) in divisions.iter() {
         let jiangsu = division.code / 10_000_000_000 == 32;
         if jiangsu && division.level == Level::County && !division.name.starts_with("市辖区") {
-            let city = divisions.parent(id).map(|city| divisions.get(city).name.to_owned()).unwrap_or_default();
+            let city =
+                divisions.parent(id).map(|city| divisions.get(city).name.to_owned()).unwrap_or_default();
             counties.push((city, division.name.to_owned()));
         }
     }
