@@ -49,6 +49,18 @@ impl Sketch {
         roads().find(|s| s.number.is_some()).or_else(|| roads().next())
     }
 
+    /// The name of the compound, or of what looks like a village, with the phases or quarters that carry it on: 云栖花园
+    /// 二期 is another place than 云栖花园.
+    pub fn whole_name(&self, text: &[char]) -> Option<(usize, usize)> {
+        let (start, mut end) = self.compound.or(self.village)?;
+        for part in self.pieces.iter().filter(|p| p.kind == PieceKind::Part) {
+            if part.start == end && matches!(text[part.end - 1], '期' | '区') {
+                end = part.end;
+            }
+        }
+        Some((start, end))
+    }
+
     fn after_street(&self, from: usize) -> usize {
         self.street().map_or(from, |s| s.number.map_or(s.end, |n| n.end))
     }

@@ -20,6 +20,7 @@ impl Resolver {
         if !is_residence(&text[start..end]) {
             return;
         }
+        let end = s.sketch.whole_name(text).map_or(end, |whole| whole.1);
         let mut key = std::mem::take(&mut s.road_key);
         key.set(&s.folded.chars()[start..end]);
         self.by_slipped_name(s, &key.chars, end);
@@ -79,7 +80,7 @@ impl Resolver {
         self.by_slipped_name(s, &given.chars, 0);
         s.name_key = given;
         let mut key = std::mem::take(&mut s.road_key);
-        if let Some((start, end)) = s.sketch.compound {
+        if let Some((start, end)) = s.sketch.whole_name(s.folded.chars()) {
             key.set(&s.folded.chars()[start..end]);
             self.by_slipped_name(s, &key.chars, end);
         }
