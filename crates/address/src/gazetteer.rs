@@ -7,12 +7,19 @@
 //! Its version is a hash of its content: the same rows in the same order give the same bytes.
 
 pub(crate) mod build;
+mod column;
+mod compound;
 mod file;
-pub(crate) mod layout;
+mod layout;
+pub(crate) mod names;
+mod order;
+mod places;
 mod report;
+mod rows;
 mod siblings;
 pub(crate) mod surface;
 pub(crate) mod tree;
+mod twins;
 
 pub use build::GazetteerBuilder;
 pub use report::BuildReport;
@@ -20,6 +27,7 @@ pub use report::BuildReport;
 use crate::Error;
 use crate::lexicon::{Lexicon, Words};
 use crate::model::{Level, Status};
+use column::partition;
 use file::{Layout, Section, u32_at, u64_at};
 use std::path::Path;
 
@@ -35,12 +43,9 @@ pub(crate) mod via {
     pub const ROAD: u32 = 8;
 }
 
-const PLACE_BYTES: usize = 32;
-const ID_BYTES: usize = 16;
-const COMPOUND_BYTES: usize = 40;
+const COMPOUND_BYTES: usize = 44;
 const INDEX_BYTES: usize = 16;
 const MEANING_BYTES: usize = 8;
-const FLAG_IMPLIED: u8 = 1;
 
 /// An open gazetteer. Cheap to share behind an `Arc`; reading never allocates.
 pub struct Gazetteer {
@@ -65,22 +70,8 @@ pub struct PlaceView<'g> {
     /// The compound's name, or the normalised number of the building, unit or room.
     pub name: &'g str,
     /// 12 digits, as deep as the rows said; None where they did not say.
-    pub division_code: Option<String>,
+    pub division_code: Option<u64>,
     pub lng_lat: Option<(f32, f32)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PlaceRecord {
-    pub id: u64,
-    /// Index + 1.
-    pub parent: u32,
-    pub label: u32,
-    pub first_child: u32,
-    pub children: u32,
-    pub division: u32,
-    pub level: Level,
-    pub status: Status,
-    pub implied: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +84,8 @@ pub(crate) struct CompoundRecord {
     pub texts: (u32, u32),
     /// Its number is from a list, and not enough to tell it from its neighbours.
     pub undecided_by_number: bool,
+    /// In `Covered`.
+    pub division: u32,
 }
 
 impl Gazetteer {
@@ -157,37 +150,6 @@ impl Gazetteer {
         Words(self.section(section))
     }
 
-    pub(crate) fn index_of(&self, id: u64) -> Option<PlaceIndex> {
-        let ids = self.section(Section::Ids);
-        let (mut low, mut high) = (0, ids.len() / ID_BYTES);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match u64_at(ids, middle * ID_BYTES).cmp(&id) {
-                std::cmp::Ordering::Equal => return Some(u32_at(ids, middle * ID_BYTES + 8)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
-    }
-
-    pub(crate) fn record(&self, index: PlaceIndex) -> PlaceRecord {
-        let bytes = self.section(Section::Places);
-        let at = index as usize * PLACE_BYTES;
-        let last = bytes.get(at + 28..at + 32).unwrap_or(&[0; 4]);
-        PlaceRecord {
-            id: u64_at(bytes, at),
-            parent: u32_at(bytes, at + 8),
-            label: u32_at(bytes, at + 12),
-            first_child: u32_at(bytes, at + 16),
-            children: u32_at(bytes, at + 20),
-            division: u32_at(bytes, at + 24),
-            level: Level::from_u8(last[0]),
-            status: Status::from_u8(last[1]),
-            implied: last[2] & FLAG_IMPLIED != 0,
-        }
-    }
-
     pub(crate) fn compound(&self, index: PlaceIndex) -> CompoundRecord {
         let bytes = self.section(Section::Compounds);
         let at = index as usize * COMPOUND_BYTES;
@@ -199,44 +161,17 @@ impl Gazetteer {
             numbers: (u32_at(bytes, at + 20), u32_at(bytes, at + 24)),
             texts: (u32_at(bytes, at + 28), u32_at(bytes, at + 32)),
             undecided_by_number: u32_at(bytes, at + 36) & 1 != 0,
-        }
-    }
-
-    pub(crate) fn view(&self, index: PlaceIndex) -> PlaceView<'_> {
-        let record = self.record(index);
-        PlaceView {
-            place: record.id,
-            parent: record.parent.checked_sub(1).map(|p| self.record(p).id),
-            level: record.level,
-            status: record.status,
-            implied: record.implied,
-            name: self.string(record.label),
-            division_code: self.division_code(index).map(|code| format!("{code:012}")),
-            lng_lat: (record.level == Level::Compound).then(|| self.compound(index).lng_lat).flatten(),
+            division: u32_at(bytes, at + 40),
         }
     }
 
     /// Every name of a compound, the first is the standard one.
     pub fn names(&self, id: u64) -> Vec<&str> {
-        let Some(index) = self.index_of(id).filter(|&i| self.record(i).level == Level::Compound) else {
+        let Some(index) = self.index_of(id).filter(|&i| self.level(i) == Level::Compound) else {
             return Vec::new();
         };
         let names = self.entries(Section::CompoundNames, 4, self.compound(index).names);
         names.map(|i| self.string(self.words(Section::CompoundNames).get(i as usize))).collect()
-    }
-
-    /// The line of a place, from its compound down to itself.
-    pub(crate) fn line(&self, index: PlaceIndex) -> Vec<PlaceIndex> {
-        let mut line: Vec<PlaceIndex> =
-            std::iter::successors(Some(index), |&i| self.record(i).parent.checked_sub(1)).take(8).collect();
-        line.reverse();
-        line
-    }
-
-    /// The 12-digit code of the deepest division known for the place or what it lies in; None: not known.
-    pub(crate) fn division_code(&self, index: PlaceIndex) -> Option<u64> {
-        let code = u64_at(self.section(Section::Covered), self.record(index).division as usize * 8);
-        (code != 0).then_some(code)
     }
 
     /// The codes of all divisions that places lie in; the first entry is 0, for unknown.
@@ -252,58 +187,6 @@ impl Gazetteer {
         let starts = self.words(Section::StringStarts);
         let (start, end) = (starts.get(index as usize) as usize, starts.get(index as usize + 1) as usize);
         self.section(Section::Strings).get(start..end).unwrap_or(&[])
-    }
-
-    /// The number of the label string `text`, if any place bears it.
-    pub(crate) fn label(&self, text: &str) -> Option<u32> {
-        // The strings of the file lie sorted.
-        let (mut low, mut high) = (0, self.words(Section::StringStarts).len().saturating_sub(1));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.string_bytes(middle as u32).cmp(text.as_bytes()) {
-                std::cmp::Ordering::Equal => return Some(middle as u32),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
-    }
-
-    pub(crate) fn children(&self, index: PlaceIndex) -> std::ops::Range<PlaceIndex> {
-        let record = self.record(index);
-        let children = (record.first_child, record.first_child.saturating_add(record.children));
-        self.entries(Section::Places, PLACE_BYTES, children)
-    }
-
-    /// The child of `index` at `level` that bears `label`. Children lie sorted by level, label.
-    pub(crate) fn child(&self, index: PlaceIndex, level: Level, label: u32) -> Option<PlaceIndex> {
-        let range = self.children(index);
-        let (mut low, mut high) = (range.start, range.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let record = self.record(middle);
-            match (record.level, record.label).cmp(&(level, label)) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
-    }
-
-    /// The children of `index` at `level`.
-    pub(crate) fn children_at(&self, index: PlaceIndex, level: Level) -> std::ops::Range<PlaceIndex> {
-        let range = self.children(index);
-        let bound = |after: bool| {
-            let (mut low, mut high) = (range.start, range.end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let l = self.record(middle).level;
-                if l < level || (after && l == level) { low = middle + 1 } else { high = middle }
-            }
-            low
-        };
-        bound(false)..bound(true)
     }
 
     pub(crate) fn lexicon(&self) -> Lexicon<'_> {
@@ -329,11 +212,10 @@ impl Gazetteer {
     pub(crate) fn indexed(&self, hash: u64) -> impl Iterator<Item = (PlaceIndex, u32)> + '_ {
         let bytes = self.section(Section::Index);
         let count = bytes.len() / INDEX_BYTES;
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if u64_at(bytes, middle * INDEX_BYTES) < hash { low = middle + 1 } else { high = middle }
-        }
+        let starts = self.words(Section::IndexStarts);
+        let bucket = names::bucket_of(hash, starts.len().saturating_sub(1).max(1));
+        let (low, high) = (starts.get(bucket) as usize, starts.get(bucket + 1) as usize);
+        let low = partition(low.min(count), high.min(count), |i| u64_at(bytes, i * INDEX_BYTES) < hash);
         (low..count)
             .map(move |i| i * INDEX_BYTES)
             .take_while(move |&at| u64_at(bytes, at) == hash)

@@ -47,7 +47,7 @@ impl NameKey {
             .flatten();
         match number {
             Some(n) => {
-                for digit in Decimal::new(n) {
+                for digit in Decimal::new(u64::from(n)) {
                     self.push(digit, start);
                 }
             }
@@ -67,13 +67,13 @@ impl NameKey {
 }
 
 /// The decimal digits of a number, without allocating.
-struct Decimal {
-    n: u32,
-    unit: u32,
+pub(crate) struct Decimal {
+    n: u64,
+    unit: u64,
 }
 
 impl Decimal {
-    fn new(n: u32) -> Self {
+    pub fn new(n: u64) -> Self {
         let mut unit = 1;
         while n / unit >= 10 {
             unit *= 10;
@@ -90,7 +90,7 @@ impl Iterator for Decimal {
         }
         let digit = self.n / self.unit % 10;
         self.unit /= 10;
-        char::from_digit(digit, 10)
+        char::from_digit(digit as u32, 10)
     }
 }
 

@@ -61,4 +61,4 @@ pub use gazetteer::{BuildReport, Gazetteer, GazetteerBuilder, PROVISIONAL_BIT, P
 pub use model::{Level, NameCategory, NameChange, StandardAddress, Status};
 pub use pair::match_pair;
 pub use parse::{AreaElement, Element, Parsed, parse};
-pub use resolve::{Answer, Candidate, Language, Query, Reason, Resolver, Scratch};
+pub use resolve::{Answer, CANDIDATES_MAX, Candidate, Language, Memo, Query, Reason, Resolver, Scratch};

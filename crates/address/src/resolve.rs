@@ -10,9 +10,11 @@ mod described;
 mod evidence;
 mod explain;
 mod gather;
+mod memo;
 mod slip;
 
-pub use answer::{Answer, Candidate, Language, Query, Reason};
+pub use answer::{Answer, CANDIDATES_MAX, Candidate, Language, Query, Reason};
+pub use memo::Memo;
 
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
@@ -22,11 +24,13 @@ use crate::model::{Level, Status};
 use crate::parse::Sketch;
 use crate::parse::area::is_gap;
 use crate::parse::door::{Door, find_doors};
+use arrayvec::ArrayVec;
 use descend::{Descent, descend};
 use described::{is_described, most_alike};
 use evidence::{AreaEvidence, Evidence, NameEvidence, StreetEvidence};
 use gather::Spot;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Resolves texts against one gazetteer. Share it between threads; give each thread its own [`Scratch`].
 #[derive(Debug, Clone)]
@@ -36,6 +40,10 @@ pub struct Resolver {
     /// Provinces and cities that the standard addresses lie in.
     provinces: Vec<DivisionId>,
     cities: Vec<DivisionId>,
+    /// The division of each entry of the gazetteer's list of codes.
+    covered: Vec<Option<DivisionId>>,
+    /// Stands for the gazetteer in what is remembered.
+    salt: u64,
 }
 
 impl std::fmt::Debug for Divisions {
@@ -61,9 +69,18 @@ pub struct Scratch {
     places: Vec<(PlaceIndex, u32, usize)>,
     city: String,
     default: Vec<DivisionId>,
+    /// Whose cities `default` holds.
+    default_of: u64,
+    memo: Option<Memo<Answer>>,
 }
 
-const CANDIDATES_MAX: usize = 5;
+impl Scratch {
+    /// One that remembers its last answers, at most so many (about 200 bytes each).
+    pub fn remembering(answers_max: usize) -> Self {
+        Self { memo: Some(Memo::new(answers_max)), ..Self::default() }
+    }
+}
+
 /// A rival this close makes an answer ambiguous.
 const MARGIN: f32 = 0.035;
 /// The same for namesakes that only a road tells apart.
@@ -74,7 +91,8 @@ impl Resolver {
         let divisions = Divisions::bundled();
         let mut provinces = Vec::new();
         let mut cities = Vec::new();
-        for id in gazetteer.covered().filter_map(|code| divisions.covering(code)) {
+        let covered: Vec<_> = gazetteer.covered().map(|code| divisions.covering(code)).collect();
+        for &id in covered.iter().flatten() {
             provinces.extend(divisions.at_level(id, Level::Province));
             cities.extend(divisions.at_level(id, Level::City));
         }
@@ -82,7 +100,8 @@ impl Resolver {
             list.sort_unstable();
             list.dedup();
         }
-        Self { gazetteer, divisions, provinces, cities }
+        let salt = xxh3_64(gazetteer.version().as_bytes());
+        Self { gazetteer, divisions, provinces, cities, covered, salt }
     }
 
     pub fn gazetteer(&self) -> &Arc<Gazetteer> {
@@ -91,6 +110,20 @@ impl Resolver {
 
     /// Resolves one text. Never fails: what cannot be resolved is answered with the reason.
     pub fn resolve(&self, query: &Query<'_>, s: &mut Scratch) -> Answer {
+        let key = s.memo.as_ref().map(|_| Memo::<Answer>::key(query, self.salt));
+        if let (Some(memo), Some(key)) = (&mut s.memo, key)
+            && let Some(answer) = memo.get(key)
+        {
+            return answer.clone();
+        }
+        let answer = self.work_out(query, s);
+        if let (Some(memo), Some(key)) = (&mut s.memo, key) {
+            memo.put(key, answer.clone());
+        }
+        answer
+    }
+
+    fn work_out(&self, query: &Query<'_>, s: &mut Scratch) -> Answer {
         self.read(query, s);
         if s.folded.chars().iter().all(|&c| is_gap(c)) && s.name_key.chars.is_empty() {
             s.evidence.clear();
@@ -106,7 +139,7 @@ impl Resolver {
         }
         self.gather(s);
         if let Some(place) = self.by_alias(s) {
-            return self.found(place, Reason::Alias, 0.97, s);
+            return self.found((place, self.gazetteer.compound_of(place)), Reason::Alias, 0.97, s);
         }
         self.decide(s)
     }
@@ -116,7 +149,8 @@ impl Resolver {
         fold(query.name.unwrap_or(""), &mut s.name_folded);
         s.name_key.set(s.name_folded.chars());
         let city = query.city.unwrap_or("");
-        if s.city != city || s.default.is_empty() {
+        if s.city != city || s.default_of != self.salt || s.default.is_empty() {
+            s.default_of = self.salt;
             s.city.clear();
             s.city.push_str(city);
             s.default.clear();
@@ -157,9 +191,9 @@ impl Resolver {
         (!area.context.iter().any(|&c| covered(c, &self.cities))).then_some(Reason::OutsideArea)
     }
 
-    fn area_code(&self, s: &Scratch) -> Option<String> {
+    fn area_code(&self, s: &Scratch) -> Option<u64> {
         let all = &s.sketch.area.context;
-        crate::gazetteer::build::common(self.divisions, all).map(|d| crate::parse::code(self.divisions, d))
+        crate::gazetteer::build::common(self.divisions, all).map(|d| self.divisions.get(d).code)
     }
 
     /// A listed alias of a building, unit or dwelling that is the whole text.
@@ -273,14 +307,18 @@ impl Resolver {
         }
         let confidence = confidence(&e, reason) * certainty;
         match descend(&self.gazetteer, e.compound, s) {
-            Descent::Here => self.found(e.compound, reason, confidence, s),
-            Descent::Found { place, left_out: false } => self.found(place, reason, confidence, s),
-            Descent::Found { place, left_out: true } => {
-                self.found(place, Reason::LevelLeftOut, confidence * 0.96, s)
+            Descent::Here => self.found((e.compound, e.compound), reason, confidence, s),
+            Descent::Found { place, left_out: false } => {
+                self.found((place, e.compound), reason, confidence, s)
             }
-            Descent::Deeper { place } => self.found(place, Reason::Coarser, confidence * 0.97, s),
+            Descent::Found { place, left_out: true } => {
+                self.found((place, e.compound), Reason::LevelLeftOut, confidence * 0.96, s)
+            }
+            Descent::Deeper { place } => {
+                self.found((place, e.compound), Reason::Coarser, confidence * 0.97, s)
+            }
             Descent::Provisional { building, id } => {
-                let mut answer = self.found(building, reason, confidence * 0.85, s);
+                let mut answer = self.found((building, e.compound), reason, confidence * 0.85, s);
                 answer.within = answer.place.replace(id);
                 answer.level = Level::Dwelling;
                 answer.provisional = true;
@@ -289,36 +327,43 @@ impl Resolver {
             }
             Descent::Several { within, places } => {
                 let mut answer = self.abstain(Reason::Ambiguous, s);
-                answer.within = Some(self.gazetteer.record(within).id);
-                answer.division_code = self.gazetteer.view(within).division_code;
+                answer.within = Some(self.gazetteer.id(within));
+                answer.division_code = self.gazetteer.division_of_compound(e.compound);
                 answer.candidates =
                     places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate(p, e.score)).collect();
                 answer
             }
             Descent::NoSuchBuilding => {
                 let mut answer = self.abstain(Reason::NoSuchBuilding, s);
-                let view = self.gazetteer.view(e.compound);
-                (answer.within, answer.division_code) = (Some(view.place), view.division_code);
+                answer.within = Some(self.gazetteer.id(e.compound));
+                answer.division_code = self.gazetteer.division_of_compound(e.compound);
                 answer
             }
         }
     }
 
-    fn found(&self, place: PlaceIndex, reason: Reason, confidence: f32, s: &Scratch) -> Answer {
-        let view = self.gazetteer.view(place);
+    /// `place` lies in `compound`.
+    fn found(
+        &self,
+        (place, compound): (PlaceIndex, PlaceIndex),
+        reason: Reason,
+        confidence: f32,
+        s: &Scratch,
+    ) -> Answer {
+        let (id, (level, status, implied)) = (self.gazetteer.id(place), self.gazetteer.kind(place));
         let mut candidates = self.candidates(s);
         if let Some(c) = candidates.first_mut() {
-            (c.place_id, c.level) = (view.place, view.level);
+            (c.place_id, c.level) = (id, level);
         }
         Answer {
-            place: Some(view.place),
-            level: view.level,
-            provisional: view.implied,
+            place: Some(id),
+            level,
+            provisional: implied,
             reason,
             confidence: confidence.clamp(0.0, 1.0),
             within: None,
-            status: Some(view.status).filter(|_| !view.implied || view.status != Status::InUse),
-            division_code: view.division_code,
+            status: Some(status).filter(|_| !implied || status != Status::InUse),
+            division_code: self.gazetteer.division_of_compound(compound),
             candidates,
         }
     }
@@ -330,13 +375,12 @@ impl Resolver {
         answer
     }
 
-    fn candidates(&self, s: &Scratch) -> Vec<Candidate> {
+    fn candidates(&self, s: &Scratch) -> ArrayVec<Candidate, CANDIDATES_MAX> {
         s.evidence.iter().take(CANDIDATES_MAX).map(|e| self.candidate(e.compound, e.score)).collect()
     }
 
     fn candidate(&self, place: PlaceIndex, score: f32) -> Candidate {
-        let record = self.gazetteer.record(place);
-        Candidate { place_id: record.id, level: record.level, score }
+        Candidate { place_id: self.gazetteer.id(place), level: self.gazetteer.level(place), score }
     }
 }
 

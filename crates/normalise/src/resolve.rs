@@ -1,9 +1,6 @@
 //! From an address to its place, by the gazetteer in force.
 
-use std::collections::HashMap;
-
-use xxhash_rust::xxh3::Xxh3;
-use yibiao_address::{Answer, Level, PlaceView, Query, Reason as Match, Scratch, Status};
+use yibiao_address::{Answer, Divisions, Level, Memo, PlaceView, Query, Reason as Match, Scratch, Status};
 use yibiao_contracts::Decoded;
 use yibiao_records::{PlaceId, Reason};
 
@@ -17,12 +14,12 @@ use crate::{
 /// One thread's way to places: scratch space, and the places of the addresses that came before.
 pub struct Places {
     scratch: Scratch,
-    cache: Cache,
+    found: Memo<Result<Found, Refusal>>,
 }
 
 impl Places {
     pub fn new(cache_addresses_max: usize) -> Self {
-        Self { scratch: Scratch::default(), cache: Cache::new(cache_addresses_max) }
+        Self { scratch: Scratch::default(), found: Memo::new(cache_addresses_max) }
     }
 
     /// The place of a record: by its id of a standard address if it tells one, else by its address.
@@ -45,14 +42,18 @@ impl Places {
             return Err(Refusal::new(Reason::EmptyAddress, None, "地址为空 (the address is empty)"));
         }
         let city = decoded.city.as_deref().or(feed.city.as_deref());
-        let key = Cache::key(edition, feed, address, name, city);
-        let found = self.cache.get(key).unwrap_or_else(|| {
-            let query = Query { text: address, city, name };
-            let answer = edition.resolver().resolve(&query, &mut self.scratch);
-            let found = judge(edition, feed, &answer);
-            self.cache.put(key, found.clone());
-            found
-        });
+        let query = Query { text: address, city, name };
+        let salt = u64::from(edition.short()) << 8 | feed.level_min as u64;
+        let key = Memo::<()>::key(&query, salt);
+        let found = match self.found.get(key) {
+            Some(found) => found.clone(),
+            None => {
+                let answer = edition.resolver().resolve(&query, &mut self.scratch);
+                let found = judge(edition, feed, &answer);
+                self.found.put(key, found.clone());
+                found
+            }
+        };
         found?.at(edition, decoded.valid_from_ms)
     }
 }
@@ -116,7 +117,7 @@ fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Found, R
     }
     // A provisional room has no life cycle of its own: that of its building counts.
     let ended_at_ms = gazetteer.place(place).or(holds).and_then(|view| ended_at_ms(edition, &view));
-    let Some(division_code) = answer.division_code.as_deref().and_then(|code| code.parse().ok()) else {
+    let Some(division_code) = answer.division_code.and_then(|code| code.try_into().ok()) else {
         return refuse(
             Reason::AddressNotFound,
             "标准地址所属行政区划未知，请补全标准地址 (the division of the standard address is not known)",
@@ -175,7 +176,7 @@ fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result
         );
         return refuse(Reason::AddressTooCoarse, words);
     }
-    let code = view.division_code.as_deref().and_then(|code| code.parse().ok());
+    let code = view.division_code.and_then(|code| code.try_into().ok());
     let (Some(division_code), Some(level)) = (code, level_named(view.level.as_str())) else {
         return refuse(
             Reason::UnknownPlace,
@@ -249,81 +250,10 @@ fn name_of(edition: &Edition, place: u64) -> String {
         next = view.parent.filter(|_| parts.len() < 8);
     }
     let county = code
-        .as_deref()
-        .and_then(|code| yibiao_address::Divisions::bundled().by_code(code.get(..6)?))
+        .and_then(|code| Divisions::bundled().by_code(&(code / 1_000_000).to_string()))
         .map(|division| division.name.to_owned())
         .unwrap_or_default();
     parts.push(county);
     parts.reverse();
     parts.concat()
-}
-
-/// Answers by the hash of what was asked, in two generations: when the younger is full, the older is dropped.
-struct Cache {
-    half: usize,
-    young: HashMap<u128, Result<Found, Refusal>>,
-    old: HashMap<u128, Result<Found, Refusal>>,
-}
-
-impl Cache {
-    fn new(addresses_max: usize) -> Self {
-        Self { half: addresses_max / 2, young: HashMap::new(), old: HashMap::new() }
-    }
-
-    /// 128 bits: that two questions of one thread's life meet in one is not to be feared.
-    fn key(
-        edition: &Edition,
-        feed: &Resolves,
-        address: &str,
-        name: Option<&str>,
-        city: Option<&str>,
-    ) -> u128 {
-        let mut hash = Xxh3::new();
-        hash.update(&edition.short().to_le_bytes());
-        hash.update(&[feed.level_min as u8]);
-        for part in [address, name.unwrap_or_default(), city.unwrap_or_default()] {
-            hash.update(part.as_bytes());
-            hash.update(&[0x1f]);
-        }
-        hash.digest128()
-    }
-
-    fn get(&mut self, key: u128) -> Option<Result<Found, Refusal>> {
-        if let Some(found) = self.young.get(&key) {
-            return Some(found.clone());
-        }
-        let found = self.old.remove(&key)?;
-        self.put(key, found.clone());
-        Some(found)
-    }
-
-    fn put(&mut self, key: u128, found: Result<Found, Refusal>) {
-        if self.half == 0 {
-            return;
-        }
-        if self.young.len() >= self.half {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, found);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cache_never_holds_more_than_it_may() {
-        let mut cache = Cache::new(10);
-        let refusal = || Err(Refusal::new(Reason::AddressNotFound, None, ""));
-        for key in 0..100 {
-            cache.put(key, refusal());
-            assert!(cache.young.len() + cache.old.len() <= 10);
-            assert!(cache.get(key).is_some());
-        }
-        assert!(cache.get(0).is_none());
-        let mut none = Cache::new(0);
-        none.put(1, refusal());
-        assert!(none.get(1).is_none());
-    }
 }

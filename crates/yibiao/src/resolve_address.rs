@@ -159,7 +159,7 @@ fn answers(resolver: &Resolver, texts: &StringArray, areas: Option<&StringArray>
         reasons.append_value(answer.reason.as_str());
         // Three digits say all that it says; the rest of a binary fraction is noise to the reader.
         confidences.append_value((f64::from(answer.confidence) * 1000.0).round() / 1000.0);
-        codes.append_option(answer.division_code);
+        codes.append_option(answer.division_code.map(|code| format!("{code:012}")));
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(places.finish()),

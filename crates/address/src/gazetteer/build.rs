@@ -1,46 +1,21 @@
 //! Rows in, drafts out: each row becomes part of a compound's draft, or a place below one.
 
+use super::compound::Compound;
 use super::layout;
-use super::tree::{Below, Tree};
+use super::rows::{LabelId, Labels, Row, Rows};
+use super::tree::Tree;
 use super::{BuildReport, PROVISIONAL_BIT, surface, via};
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::key::{About, KeyHash, NameKey, name_key};
-use crate::model::{Level, NameChange, StandardAddress, Status};
+use crate::model::{Level, NameChange, StandardAddress};
 use crate::parse::area::Area;
-use crate::parse::door::{DoorKind, column_value};
+use crate::parse::door::DoorKind;
 use crate::parse::street::{Street, number as read_number};
 use crate::parse::{Label, Sketch};
 use crate::{Error, NameCategory};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::path::Path;
-
-/// A compound as it grows out of its rows.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Compound {
-    pub place: u64,
-    pub implied: bool,
-    pub status: Status,
-    pub division: Option<DivisionId>,
-    pub code: u64,
-    pub name: String,
-    /// (key, via), the first is the standard one.
-    pub names: Vec<(Vec<char>, u32)>,
-    /// Names as written, to show.
-    pub shown: Vec<String>,
-    /// (key of the road, number; empty where none was written, via)
-    pub streets: Vec<(Vec<char>, Label, u32)>,
-    /// Hashes of surface texts without their area.
-    pub texts: Vec<u64>,
-    /// Hashes of the parts of free surface texts that may describe the place by themselves.
-    pub pieces: Vec<u64>,
-    /// The keys of free surface texts, for ranking what is not certain.
-    pub surface_texts: Vec<String>,
-    /// Some row has its road and number in columns: what stands there is known, not guessed from a description.
-    pub is_register: bool,
-    pub lng_lat: Option<(f64, f64)>,
-    pub surfaces: u32,
-}
 
 /// How rows below a compound say which compound it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,16 +35,64 @@ pub struct GazetteerBuilder<'d> {
     by_place: HashMap<u64, u32>,
     pub(super) hints: Vec<(Hint, Option<DivisionId>)>,
     by_hint: HashMap<Hint, u32>,
-    pub(super) below: Vec<Below>,
-    below_by_place: HashMap<u64, u32>,
-    /// (hash of the alias, the row in `below`)
+    pub(super) below: Rows,
+    pub(super) labels: Labels,
+    /// (hash of the alias, place)
     pub(super) aliases: Vec<(u64, u64)>,
     changes: Vec<NameChange>,
     located: HashMap<u64, Option<DivisionId>>,
     pub(super) report: BuildReport,
+    neighbour: Option<Neighbour>,
     folded: Folded,
     sketch: Sketch,
     key: NameKey,
+}
+
+/// The row that came before: most rows lie in the same compound as it, and say so in the same words.
+struct Neighbour {
+    words: [String; 9],
+    division: Option<DivisionId>,
+    hint: u32,
+}
+
+impl Neighbour {
+    /// None where the division was read from the address, which no two rows share.
+    fn new(row: &StandardAddress, division: Option<DivisionId>, hint: u32) -> Option<Self> {
+        let words = Self::words(row).map(str::to_owned);
+        let located = words[1..5].iter().any(|w| !w.trim().is_empty());
+        located.then_some(Self { words, division, hint })
+    }
+
+    fn is_beside(&self, row: &StandardAddress) -> bool {
+        self.words.iter().zip(Self::words(row)).all(|(a, b)| a == b)
+    }
+
+    fn words(row: &StandardAddress) -> [&str; 9] {
+        let name = row.name.as_deref().unwrap_or("");
+        let area = [&row.city[..], &row.county, &row.township, &row.community, &row.division_code];
+        let [city, county, township, community, code] = area;
+        [city, county, township, community, code, &row.road, &row.number, &row.compound, name]
+    }
+}
+
+/// How deep a row lies: as it says, else by what its words go down to.
+fn level(row: &StandardAddress, named: bool, doors: [LabelId; 3]) -> Level {
+    match (row.level, doors) {
+        (Level::Compound | Level::Building | Level::Unit | Level::Dwelling, _) => row.level,
+        _ if named => Level::Compound,
+        (_, [_, _, room]) if !room.is_none() => Level::Dwelling,
+        (_, [_, unit, _]) if !unit.is_none() => Level::Unit,
+        (_, [building, _, _]) if !building.is_none() => Level::Building,
+        _ => Level::Compound,
+    }
+}
+
+/// All that was gathered, ready to be put in order.
+pub(super) struct Drafts {
+    pub compounds: Vec<Compound>,
+    pub tree: Tree,
+    pub labels: Labels,
+    pub aliases: Vec<(u64, u64)>,
 }
 
 /// Of one compound's free texts no more are kept.
@@ -80,7 +103,7 @@ const SURFACES_MAX: usize = 6;
 struct Words {
     name: String,
     streets: Vec<(Vec<char>, Label)>,
-    doors: [Option<Label>; 3],
+    doors: [LabelId; 3],
 }
 
 impl<'d> GazetteerBuilder<'d> {
@@ -91,12 +114,13 @@ impl<'d> GazetteerBuilder<'d> {
             by_place: HashMap::new(),
             hints: Vec::new(),
             by_hint: HashMap::new(),
-            below: Vec::new(),
-            below_by_place: HashMap::new(),
+            below: Rows::default(),
+            labels: Labels::default(),
             aliases: Vec::new(),
             changes: Vec::new(),
             located: HashMap::new(),
             report: BuildReport::default(),
+            neighbour: None,
             folded: Folded::default(),
             sketch: Sketch::default(),
             key: NameKey::default(),
@@ -120,27 +144,30 @@ impl<'d> GazetteerBuilder<'d> {
             return refuse("it has neither columns nor a name nor an address; leave it out or fill it in");
         }
         self.report.rows += 1;
+        let known = self.neighbour.as_ref().filter(|n| structured && n.is_beside(&row));
+        if let Some((division, hint)) = known.map(|n| (n.division, n.hint)) {
+            let doors = self.doors(&row);
+            let level = level(&row, named, doors);
+            if level > Level::Compound {
+                self.report.without_division += u64::from(division.is_none());
+                return self.add_below(&row, level, division, (doors, hint));
+            }
+        }
         let division = self.locate(&row);
         self.report.without_division += u64::from(division.is_none());
         let mut words = if structured { self.columns(&row) } else { self.free_text(&row, division) };
         if let Some(name) = row.name.as_deref().filter(|n| !n.trim().is_empty()) {
             words.name = name.trim().to_owned();
         }
-        let level = match row.level {
-            Level::Compound | Level::Building | Level::Unit | Level::Dwelling => row.level,
-            _ if named => Level::Compound,
-            _ => match words.doors {
-                [_, _, Some(_)] => Level::Dwelling,
-                [_, Some(_), _] => Level::Unit,
-                [Some(_), _, _] => Level::Building,
-                _ => Level::Compound,
-            },
-        };
+        let level = level(&row, named, words.doors);
         if level == Level::Compound {
             self.add_compound(&row, division, words, !structured);
             Ok(())
         } else {
-            self.add_below(&row, level, division, words)
+            let doors = words.doors;
+            let hint = self.hint(words, division);
+            self.neighbour = structured.then(|| Neighbour::new(&row, division, hint)).flatten();
+            self.add_below(&row, level, division, (doors, hint))
         }
     }
 
@@ -160,7 +187,8 @@ impl<'d> GazetteerBuilder<'d> {
         self.apply_changes();
         let tree = Tree::grow(&mut self, divisions);
         self.report.name_changes_unused = self.apply_changes();
-        layout::write(self.divisions, self.compounds, tree, self.report, path)
+        let drafts = Drafts { compounds: self.compounds, tree, labels: self.labels, aliases: self.aliases };
+        layout::write(divisions, drafts, self.report, path)
     }
 
     fn columns(&mut self, row: &StandardAddress) -> Words {
@@ -176,8 +204,12 @@ impl<'d> GazetteerBuilder<'d> {
             );
             words.streets.push((name_key(&row.road), number));
         }
-        words.doors = [&row.building, &row.unit, &row.room].map(|c| column_value(c));
+        words.doors = self.doors(row);
         words
+    }
+
+    fn doors(&mut self, row: &StandardAddress) -> [LabelId; 3] {
+        [&row.building, &row.unit, &row.room].map(|c| self.labels.of_column(c))
     }
 
     fn free_text(&mut self, row: &StandardAddress, division: Option<DivisionId>) -> Words {
@@ -197,7 +229,9 @@ impl<'d> GazetteerBuilder<'d> {
                 Role::Number if door.kind == DoorKind::Hao => 0,
                 _ => continue,
             };
-            words.doors[slot].get_or_insert(door.value);
+            if words.doors[slot].is_none() {
+                words.doors[slot] = self.labels.id(door.value);
+            }
         }
         words
     }
@@ -225,9 +259,9 @@ impl<'d> GazetteerBuilder<'d> {
         words: Words,
         is_free: bool,
     ) {
-        if let Some(&at) = self.below_by_place.get(&row.place) {
+        if let Some(below) = self.below.of_place(row.place) {
             // Levels of one id disagree: the deeper one stands.
-            self.below[at as usize].status = row.status;
+            below.status = row.status;
             self.report.rows_shadowed += 1;
             return;
         }
@@ -301,27 +335,35 @@ impl<'d> GazetteerBuilder<'d> {
         row: &StandardAddress,
         level: Level,
         division: Option<DivisionId>,
-        words: Words,
+        (doors, hint): ([LabelId; 3], u32),
     ) -> Result<(), Error> {
-        let own = words.doors[level as usize - Level::Building as usize];
+        let own = doors[level as usize - Level::Building as usize];
         if own.is_none() && row.parent.is_none() {
             let problem =
                 "its own number (building, unit or room, by its level) is missing; fill in the column";
             return Err(Error::Refused { place: row.place, problem });
         }
-        let default = self.divisions.area(&row.city).or(division);
         for alias in &row.aliases {
+            let default = self.divisions.area(&row.city).or(division);
             if let Some(hash) = self.text_hash_about(About::Alias, alias, default) {
                 self.aliases.push((hash, row.place));
             }
         }
-        if let Some(&at) = self.below_by_place.get(&row.place) {
-            self.below[at as usize].status = row.status;
+        if let Some(below) = self.below.of_place(row.place) {
+            below.status = row.status;
+            let default = self.divisions.area(&row.city).or(division);
             if let Some(hash) = self.text_hash_about(About::Alias, &row.address, default) {
                 self.aliases.push((hash, row.place));
             }
             return Ok(());
         }
+        let parent = row.parent.unwrap_or(0);
+        self.below.push(Row { place: row.place, parent, hint, doors, level, status: row.status });
+        Ok(())
+    }
+
+    /// Which compound the words mean, as a number.
+    fn hint(&mut self, words: Words, division: Option<DivisionId>) -> u32 {
         let (road, number) = words.streets.first().cloned().unwrap_or_default();
         let hint = Hint {
             area: division.map(|d| self.divisions.at_level(d, Level::County).unwrap_or(d)),
@@ -331,20 +373,10 @@ impl<'d> GazetteerBuilder<'d> {
             number,
         };
         let next = self.hints.len() as u32;
-        let hint = *self.by_hint.entry(hint).or_insert_with_key(|h| {
+        *self.by_hint.entry(hint).or_insert_with_key(|h| {
             self.hints.push((h.clone(), division));
             next
-        });
-        self.below_by_place.insert(row.place, self.below.len() as u32);
-        self.below.push(Below {
-            place: row.place,
-            parent: row.parent.unwrap_or(0),
-            level,
-            status: row.status,
-            hint,
-            doors: words.doors,
-        });
-        Ok(())
+        })
     }
 
     fn text_hash(&mut self, text: &str, default: Option<DivisionId>) -> Option<u64> {
@@ -414,66 +446,6 @@ impl<'d> GazetteerBuilder<'d> {
             unused += u64::from(!used);
         }
         unused
-    }
-}
-
-impl Compound {
-    pub fn add_name(&mut self, name: &str, how: u32) {
-        let key = name_key(name);
-        if key.len() < 2 {
-            return;
-        }
-        match self.names.iter_mut().find(|n| n.0 == key) {
-            // Listed as an alias, and known to be a name of the past: the latter says more.
-            Some(known) if how == via::FORMER && known.1 == via::ALIAS => known.1 = via::FORMER,
-            Some(_) => {}
-            None => {
-                self.names.push((key, how));
-                self.shown.push(name.trim().to_owned());
-            }
-        }
-        // 青禾里小区(青禾路): also known without what is in brackets.
-        let folded = crate::fold::folded(name);
-        if let (Some(open), Some(close)) = (folded.find('('), folded.rfind(')'))
-            && open < close
-        {
-            let bare = name_key(&format!("{}{}", &folded[..open], &folded[close + 1..]));
-            if bare.len() >= 3 && !self.names.iter().any(|n| n.0 == bare) {
-                self.names.push((bare, via::ALIAS));
-            }
-        }
-    }
-
-    pub fn add_street(&mut self, road: Vec<char>, number: Label, how: u32) {
-        if road.len() >= 2 && !self.streets.iter().any(|s| s.0 == road && s.1 == number) {
-            self.streets.push((road, number, how));
-        }
-    }
-
-    fn rename(&mut self, name: &str, current: &[char], former: &[(Vec<char>, &String)]) -> bool {
-        let bears_current = self.names.iter().any(|n| n.0 == current);
-        let bears_former = self.names.iter().any(|n| former.iter().any(|f| f.0 == n.0));
-        if bears_current {
-            former.iter().for_each(|f| self.add_name(f.1, via::FORMER));
-        } else if bears_former {
-            // The standard addresses still have the old name.
-            self.add_name(name, via::ALIAS);
-        }
-        bears_current || bears_former
-    }
-
-    fn rename_road(&mut self, current: &[char], former: &[(Vec<char>, &String)]) -> bool {
-        let mut used = false;
-        for (road, number, _) in self.streets.clone() {
-            if road == current {
-                used = true;
-                former.iter().for_each(|f| self.add_street(f.0.clone(), number, via::FORMER));
-            } else if former.iter().any(|f| f.0 == road) {
-                used = true;
-                self.add_street(current.to_vec(), number, via::ALIAS);
-            }
-        }
-        used
     }
 }
 

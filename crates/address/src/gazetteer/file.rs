@@ -12,7 +12,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 const MAGIC: &[u8; 8] = b"YIBIAOGZ";
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const HEAD: usize = 32;
 /// Up to this size opening reads and checks every byte; above, the head and the lengths (see `Gazetteer::verify`).
 const CHECKED_ON_OPEN_BYTES: usize = 256 << 20;
@@ -23,8 +23,16 @@ pub(super) enum Section {
     Report,
     StringStarts,
     Strings,
-    Places,
+    LabelSlots,
+    Labels,
     Ids,
+    Kinds,
+    FirstNode,
+    FirstDwelling,
+    Statuses,
+    ById,
+    IdSamples,
+    Shadowed,
     Compounds,
     CompoundNames,
     CompoundNumbers,
@@ -34,11 +42,12 @@ pub(super) enum Section {
     NameBuckets,
     MeaningStarts,
     Meanings,
+    IndexStarts,
     Index,
     Covered,
 }
 
-pub(super) const SECTIONS: usize = 16;
+pub(super) const SECTIONS: usize = 25;
 
 /// Where each section lies in the file.
 #[derive(Debug, Clone, Default)]

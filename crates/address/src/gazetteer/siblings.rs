@@ -1,8 +1,8 @@
 //! What a number alone does not decide: lists of compounds give one number for all phases of an estate, and call what
 //! has no name by its number. Registers, whose roads and numbers stand in columns, mean each number as it is.
 
-use super::build::Compound;
-use super::layout::metres;
+use super::compound::Compound;
+use super::twins::metres;
 use crate::divisions::{DivisionId, Divisions};
 use crate::model::Level;
 use std::collections::HashMap;

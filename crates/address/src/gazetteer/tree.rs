@@ -1,128 +1,143 @@
 //! The tree of places: rows below compounds find their parents, missing parents are implied.
+//!
+//! Buildings and units become nodes here. Dwellings, of which there are many times more, only get their parent; they are
+//! put in order when they are written.
 
 use super::PROVISIONAL_BIT;
-use super::build::{Compound, GazetteerBuilder, Hint};
+use super::build::{GazetteerBuilder, Hint};
+use super::compound::Compound;
+use super::rows::{LabelId, Labels, Row};
 use super::via;
 use crate::divisions::{DivisionId, Divisions};
-use crate::key::{About, KeyHash, name_key};
+use crate::key::{About, Decimal, KeyHash, name_key};
 use crate::model::{Level, Status};
-use crate::parse::Label;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
-/// A row below a compound.
-#[derive(Debug, Clone)]
-pub(super) struct Below {
-    pub place: u64,
-    /// 0: not given.
-    pub parent: u64,
-    pub level: Level,
-    pub status: Status,
-    pub hint: u32,
-    /// Building, unit, room.
-    pub doors: [Option<Label>; 3],
-}
+/// A compound or node: compounds by their number, nodes behind all compounds.
+pub(super) type Holder = u32;
 
-/// A place of the tree below the compounds.
-#[derive(Debug, Clone)]
+/// A building or unit.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
     pub place: u64,
-    pub parent: Parent,
+    pub parent: Holder,
+    pub label: LabelId,
     pub level: Level,
     pub status: Status,
-    pub label: Label,
     pub implied: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Parent {
-    Compound(u32),
-    Node(u32),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub nodes: Vec<Node>,
-    /// (hash of an alias, node)
-    pub aliases: Vec<(u64, u32)>,
-    at: HashMap<(Parent, Level, Label), u32>,
-    by_place: HashMap<u64, Parent>,
-    /// (id, node): ids of rows whose address another row bears too.
-    pub shadowed: Vec<(u64, u32)>,
+    /// Of dwellings: `hint` is the holder that each lies in.
+    pub dwellings: Vec<Row>,
+    /// (id, holder): ids of buildings and units whose address another row bears too.
+    pub shadowed: Vec<(u64, Holder)>,
+    compounds: u32,
+    at: HashMap<(Holder, Level, LabelId), u32>,
+    by_place: HashMap<u64, Holder>,
 }
 
 impl Tree {
     pub fn grow(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions) -> Tree {
         let mut tree = Tree::default();
-        let mut below = std::mem::take(&mut builder.below);
-        below.sort_by_key(|b| b.level);
-        let homes = Homes::new(builder, divisions, &below);
-        for (i, compound) in builder.compounds.iter().enumerate() {
-            tree.by_place.insert(compound.place, Parent::Compound(i as u32));
+        let mut rows = std::mem::take(&mut builder.below).into_rows();
+        let homes = Homes::new(builder, divisions, &rows);
+        let (compounds, labels) = (&builder.compounds, &builder.labels);
+        tree.compounds = compounds.len() as u32;
+        tree.by_place.extend((0..).zip(compounds).map(|(i, c)| (c.place, i)));
+        for level in [Level::Building, Level::Unit] {
+            for row in rows.iter().filter(|r| r.level == level) {
+                match row.own().is_none() {
+                    true => builder.report.rows_shadowed += 1,
+                    false => builder.report.rows_shadowed += tree.take(row, &homes, compounds, labels),
+                }
+            }
         }
-        for row in below {
-            let parent = tree.parent_of(&row, &homes, &builder.compounds);
-            let own = row.doors[row.level as usize - Level::Building as usize];
-            let Some(label) = own else {
+        let mut last: Option<(Row, Holder)> = None;
+        rows.retain_mut(|row| {
+            if row.level != Level::Dwelling {
+                return false;
+            }
+            if row.own().is_none() {
                 builder.report.rows_shadowed += 1;
-                continue;
+                return false;
+            }
+            let beside = |r: &Row| {
+                (r.parent, r.hint, r.doors[0], r.doors[1])
+                    == (row.parent, row.hint, row.doors[0], row.doors[1])
             };
-            let at = tree.node(parent, row.level, label, &builder.compounds);
-            let node = &mut tree.nodes[at as usize];
-            let better = node.implied || (node.status != Status::InUse && row.status == Status::InUse);
-            if better {
-                builder.report.rows_shadowed += u64::from(!node.implied);
-                (node.place, node.status, node.implied) = (row.place, row.status, false);
-            } else {
-                builder.report.rows_shadowed += 1;
-            }
-            tree.by_place.insert(row.place, Parent::Node(at));
-        }
+            let holder = match last {
+                Some((neighbour, holder)) if beside(&neighbour) => holder,
+                _ => tree.parent_of(row, &homes, compounds, labels),
+            };
+            last = Some((*row, holder));
+            row.hint = holder;
+            true
+        });
         for (&place, &at) in &tree.by_place {
-            if let Parent::Node(node) = at
-                && tree.nodes[node as usize].place != place
-            {
-                tree.shadowed.push((place, node));
+            let node = at.checked_sub(tree.compounds).map(|n| &tree.nodes[n as usize]);
+            if node.is_some_and(|n| n.place != place) {
+                tree.shadowed.push((place, at));
             }
         }
-        for &(hash, place) in &builder.aliases {
-            if let Some(&Parent::Node(node)) = tree.by_place.get(&place) {
-                tree.aliases.push((hash, node));
-            }
-        }
+        tree.shadowed.sort_unstable();
+        tree.dwellings = rows;
         tree
     }
 
-    fn parent_of(&mut self, row: &Below, homes: &Homes, compounds: &[Compound]) -> Parent {
-        let given = self.by_place.get(&row.parent).copied().filter(|&p| match p {
-            Parent::Compound(_) => true,
-            Parent::Node(n) => self.nodes[n as usize].level < row.level,
-        });
+    /// Takes a building or unit. 1 where its address was taken already.
+    fn take(&mut self, row: &Row, homes: &Homes, compounds: &[Compound], labels: &Labels) -> u64 {
+        let parent = self.parent_of(row, homes, compounds, labels);
+        let at = self.node(parent, row.level, row.own(), compounds, labels);
+        let node = &mut self.nodes[(at - self.compounds) as usize];
+        let was_there = !node.implied;
+        if node.implied || node.status != Status::InUse && row.status == Status::InUse {
+            (node.place, node.status, node.implied) = (row.place, row.status, false);
+        }
+        self.by_place.insert(row.place, at);
+        u64::from(was_there)
+    }
+
+    fn level_of(&self, holder: Holder) -> Level {
+        holder.checked_sub(self.compounds).map_or(Level::Compound, |n| self.nodes[n as usize].level)
+    }
+
+    fn place_of(&self, holder: Holder, compounds: &[Compound]) -> u64 {
+        match holder.checked_sub(self.compounds) {
+            Some(n) => self.nodes[n as usize].place,
+            None => compounds[holder as usize].place,
+        }
+    }
+
+    fn parent_of(&mut self, row: &Row, homes: &Homes, compounds: &[Compound], labels: &Labels) -> Holder {
+        let given = self.by_place.get(&row.parent).copied().filter(|&h| self.level_of(h) < row.level);
         // What the given parent does not say yet, the columns may.
-        let mut parent = given.unwrap_or(Parent::Compound(homes.of_hint[row.hint as usize]));
+        let mut parent = given.unwrap_or(homes.of_hint[row.hint as usize]);
         for (level, door) in [(Level::Building, row.doors[0]), (Level::Unit, row.doors[1])] {
-            let above = match parent {
-                Parent::Compound(_) => Level::Compound,
-                Parent::Node(n) => self.nodes[n as usize].level,
-            };
-            if let Some(label) = door.filter(|_| above < level && level < row.level) {
-                parent = Parent::Node(self.node(parent, level, label, compounds));
+            if !door.is_none() && self.level_of(parent) < level && level < row.level {
+                parent = self.node(parent, level, door, compounds, labels);
             }
         }
         parent
     }
 
     /// The node under `parent` with this label, implied if there was none.
-    fn node(&mut self, parent: Parent, level: Level, label: Label, compounds: &[Compound]) -> u32 {
+    fn node(
+        &mut self,
+        parent: Holder,
+        level: Level,
+        label: LabelId,
+        compounds: &[Compound],
+        labels: &Labels,
+    ) -> Holder {
         if let Some(&at) = self.at.get(&(parent, level, label)) {
             return at;
         }
-        let above = match parent {
-            Parent::Compound(c) => compounds[c as usize].place,
-            Parent::Node(n) => self.nodes[n as usize].place,
-        };
-        let at = self.nodes.len() as u32;
-        let place = provisional(above, level, label.as_str());
-        self.nodes.push(Node { place, parent, level, status: Status::InUse, label, implied: true });
+        let place = provisional(self.place_of(parent, compounds), level, labels.get(label).as_str().chars());
+        let at = self.compounds + self.nodes.len() as u32;
+        self.nodes.push(Node { place, parent, label, level, status: Status::InUse, implied: true });
         self.at.insert((parent, level, label), at);
         at
     }
@@ -130,13 +145,10 @@ impl Tree {
 
 /// The id of a place that no standard address is about: a hash of what it lies in and its own label,
 /// with [`PROVISIONAL_BIT`] set and bit 63 clear.
-pub(crate) fn provisional(above: u64, level: Level, label: &str) -> u64 {
-    let hash = KeyHash::new(About::Text)
-        .chars(&above.to_string().chars().collect::<Vec<_>>())
-        .part()
-        .char(char::from(level as u8));
-    let hash = label.chars().fold(hash.part(), KeyHash::char).finish();
-    (hash & (PROVISIONAL_BIT - 1)) | PROVISIONAL_BIT
+pub(crate) fn provisional(above: u64, level: Level, label: impl Iterator<Item = char>) -> u64 {
+    let above = Decimal::new(above).fold(KeyHash::new(About::Text), KeyHash::char);
+    let level = above.part().char(char::from(level as u8)).part();
+    (label.fold(level, KeyHash::char).finish() & (PROVISIONAL_BIT - 1)) | PROVISIONAL_BIT
 }
 
 /// The compound that each hint means.
@@ -145,7 +157,7 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions, below: &[Below]) -> Homes {
+    fn new(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions, rows: &[Row]) -> Homes {
         let mut by_name: HashMap<(String, String), Vec<u32>> = HashMap::new();
         for (i, compound) in builder.compounds.iter().enumerate() {
             for key in keys(compound) {
@@ -154,10 +166,12 @@ impl Homes {
         }
         // Rows with a given parent need no home of their own.
         let mut needed = vec![false; builder.hints.len()];
-        let known: std::collections::HashSet<u64> =
-            builder.compounds.iter().map(|c| c.place).chain(below.iter().map(|b| b.place)).collect();
-        for row in below {
-            needed[row.hint as usize] |= row.parent == 0 || !known.contains(&row.parent);
+        let holders = rows.iter().filter(|r| r.level < Level::Dwelling).map(|r| r.place);
+        let known: hashbrown::HashSet<u64> =
+            builder.compounds.iter().map(|c| c.place).chain(holders).collect();
+        for row in rows {
+            let needed = &mut needed[row.hint as usize];
+            *needed = *needed || row.parent == 0 || !known.contains(&row.parent);
         }
         let hints = std::mem::take(&mut builder.hints);
         let mut of_hint = vec![0; hints.len()];

@@ -1,7 +1,8 @@
 //! Questions and answers.
 
 use crate::model::{Level, Status};
-use serde::Serialize;
+use arrayvec::ArrayVec;
+use serde::{Serialize, Serializer};
 
 /// One question.
 #[derive(Debug, Clone, Copy, Default)]
@@ -161,10 +162,29 @@ pub struct Answer<Id = u64> {
     pub within: Option<Id>,
     /// The life cycle of the place that was found.
     pub status: Option<Status>,
-    /// 12 digits: of the place, or of what the text says about its area.
-    pub division_code: Option<String>,
+    /// 12 digits, serialised as text: of the place, or of what the text says about its area.
+    #[serde(serialize_with = "code")]
+    pub division_code: Option<u64>,
     /// The best few, best first; the answer itself is among them.
-    pub candidates: Vec<Candidate<Id>>,
+    #[serde(serialize_with = "list")]
+    pub candidates: ArrayVec<Candidate<Id>, CANDIDATES_MAX>,
+}
+
+/// An answer lists at most so many.
+pub const CANDIDATES_MAX: usize = 5;
+
+fn code<S: Serializer>(code: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match code {
+        Some(code) => serializer.collect_str(&format_args!("{code:012}")),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn list<S: Serializer, Id: Serialize>(
+    candidates: &ArrayVec<Candidate<Id>, CANDIDATES_MAX>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(candidates)
 }
 
 impl Answer {
@@ -178,7 +198,7 @@ impl Answer {
             within: None,
             status: None,
             division_code: None,
-            candidates: Vec::new(),
+            candidates: ArrayVec::new(),
         }
     }
 

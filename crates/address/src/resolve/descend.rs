@@ -6,6 +6,7 @@ use crate::gazetteer::{Gazetteer, PlaceIndex};
 use crate::model::Level;
 use crate::parse::door::{Door, DoorKind};
 use crate::parse::{Label, Role, roles};
+use arrayvec::ArrayVec;
 
 /// Where the doors lead.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +29,13 @@ pub(crate) enum Descent {
     /// Several places fit.
     Several {
         within: PlaceIndex,
-        places: Vec<PlaceIndex>,
+        places: ArrayVec<PlaceIndex, SEVERAL_MAX>,
     },
     NoSuchBuilding,
 }
+
+/// Of the places that fit no more are kept.
+const SEVERAL_MAX: usize = 8;
 
 /// One reading: building, unit, room.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,24 +48,24 @@ pub(crate) fn descend(gazetteer: &Gazetteer, compound: PlaceIndex, s: &Scratch) 
     if doors.is_empty() {
         return Descent::Here;
     }
-    if gazetteer.children(compound).is_empty() {
+    if !gazetteer.has_children(compound) {
         return Descent::Deeper { place: compound };
     }
     let plain = plain(doors);
     let mut best = walk(gazetteer, compound, &plain);
     if !matches!(best, Descent::Found { left_out: false, .. }) && open(doors) > 0 {
-        let mut found: Vec<PlaceIndex> = match &best {
-            Descent::Found { place, .. } => vec![*place],
-            _ => Vec::new(),
-        };
+        let mut found: ArrayVec<PlaceIndex, SEVERAL_MAX> = ArrayVec::new();
+        if let Descent::Found { place, .. } = &best {
+            found.push(*place);
+        }
         for reading in readings(doors) {
             if reading == plain {
                 continue;
             }
             if let Descent::Found { place, left_out } = walk(gazetteer, compound, &reading)
                 && !found.contains(&place)
+                && found.try_push(place).is_ok()
             {
-                found.push(place);
                 best = Descent::Found { place, left_out };
             }
         }
@@ -96,16 +100,17 @@ fn plain(doors: &[Door]) -> Reading {
     if let (Some(floor), Some(room)) = (floor, reading.doors[2]) {
         let (f, r) = (floor.as_str(), room.as_str());
         if r.len() <= 2 && [f, r].iter().all(|t| t.bytes().all(|b| b.is_ascii_digit())) {
-            reading.doors[2] = Label::from_chars(format!("{f}{r:0>2}").chars());
+            let zero = (r.len() == 1).then_some('0');
+            reading.doors[2] = Label::from_chars(f.chars().chain(zero).chain(r.chars()));
         }
     }
     reading
 }
 
 /// All ways to give the doors their levels, kept in the order of the text.
-fn readings(doors: &[Door]) -> Vec<Reading> {
-    let doors: Vec<&Door> = doors.iter().filter(|d| d.kind != DoorKind::Floor).take(3).collect();
-    let mut out = Vec::new();
+fn readings(doors: &[Door]) -> ArrayVec<Reading, 8> {
+    let doors: ArrayVec<&Door, 3> = doors.iter().filter(|d| d.kind != DoorKind::Floor).take(3).collect();
+    let mut out = ArrayVec::new();
     for mask in 1u8..8 {
         if mask.count_ones() as usize != doors.len() {
             continue;
@@ -209,9 +214,9 @@ fn in_building(
         },
         None => {
             let own = dwelling(building);
-            let mut places: Vec<PlaceIndex> = own.into_iter().collect();
+            let mut places: ArrayVec<PlaceIndex, SEVERAL_MAX> = own.into_iter().collect();
             let direct = !places.is_empty();
-            places.extend(units.filter_map(dwelling));
+            places.extend(units.filter_map(dwelling).take(SEVERAL_MAX - places.len()));
             match places[..] {
                 [] => missing(),
                 [place] => Descent::Found { place, left_out: !direct || !given },
@@ -223,9 +228,6 @@ fn in_building(
 
 /// The id of a room that its building is not known to have: the same for all texts that mean it.
 fn room_id(g: &Gazetteer, building: PlaceIndex, unit: Option<Label>, room: Label) -> u64 {
-    let label = match unit {
-        Some(unit) => format!("{unit}-{room}"),
-        None => room.to_string(),
-    };
-    provisional(g.record(building).id, Level::Dwelling, &label)
+    let unit = unit.iter().flat_map(|unit| unit.as_str().chars().chain(['-']));
+    provisional(g.id(building), Level::Dwelling, unit.chain(room.as_str().chars()))
 }

@@ -3,7 +3,7 @@
 use super::evidence::{ALIKE, AreaEvidence, Evidence, NameEvidence, StreetEvidence};
 use super::{Resolver, Scratch};
 use crate::gazetteer::PlaceIndex;
-use crate::gazetteer::layout::road_hash;
+use crate::gazetteer::names::road_hash;
 use crate::gazetteer::surface::pieces;
 use crate::parse::contains;
 use crate::parse::street::Street;
@@ -26,7 +26,7 @@ impl Resolver {
             }
         });
         for &(compound, how, end) in &found {
-            s.note(compound, |e| {
+            self.note(s, compound, |e| {
                 if e.street < StreetEvidence::Text {
                     (e.street, e.via) = (StreetEvidence::Text, how);
                     e.tail = e.tail.max(end);
@@ -52,7 +52,7 @@ impl Resolver {
             }
         }
         for &(compound, how, _) in &found {
-            s.note(compound, |e| {
+            self.note(s, compound, |e| {
                 if e.street < StreetEvidence::Crossing {
                     (e.street, e.via) = (StreetEvidence::Crossing, how);
                 }

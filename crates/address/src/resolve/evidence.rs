@@ -78,14 +78,10 @@ const NEARBY: [&str; 22] = [
 ];
 
 impl Resolver {
-    /// Compares areas, scores, and puts the best first; of an entry and its duplicates the better one stays.
+    /// Scores, and puts the best first; of an entry and its duplicates the better one stays.
     pub(super) fn weigh(&self, s: &mut Scratch) {
-        for e in &mut s.evidence {
-            e.area = self.area_evidence(e.compound, &s.sketch.area.context);
-        }
         // A compound's name given apart from the address decides which compound it is. Names of shops do not.
-        let known =
-            s.evidence.iter().any(|e| e.name == NameEvidence::Given && e.area > AreaEvidence::OtherCity);
+        let known = s.evidence.iter().any(|e| e.name == NameEvidence::Given);
         let given = known || is_residence(s.name_folded.chars());
         for e in &mut s.evidence {
             if given && e.name != NameEvidence::Given {
@@ -93,13 +89,15 @@ impl Resolver {
             }
             e.score = score(e);
         }
-        s.evidence.retain(|e| e.area != AreaEvidence::OtherCity);
         for e in &mut s.evidence {
             e.compound = self.gazetteer.compound(e.compound).canonical;
         }
         // Likeness orders the candidates; it never decides.
         let rank = |e: &Evidence| e.score + 0.2 * e.likeness;
-        s.evidence.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then(a.compound.cmp(&b.compound)));
+        s.evidence.sort_unstable_by(|a, b| {
+            let ranks = rank(b).total_cmp(&rank(a)).then(a.compound.cmp(&b.compound));
+            ranks.then_with(|| (b.name, b.street, b.tail).cmp(&(a.name, a.street, a.tail)))
+        });
         let mut kept = 0;
         for i in 0..s.evidence.len() {
             let twin = s.evidence[..kept].iter().any(|k| k.compound == s.evidence[i].compound);
@@ -112,7 +110,7 @@ impl Resolver {
     }
 
     pub(super) fn area_evidence(&self, compound: PlaceIndex, context: &[DivisionId]) -> AreaEvidence {
-        let own = self.gazetteer.division_code(compound).and_then(|code| self.divisions.covering(code));
+        let own = self.covered.get(self.gazetteer.compound(compound).division as usize).copied().flatten();
         let Some(own) = own.filter(|_| !context.is_empty()) else { return AreaEvidence::Unknown };
         let d = self.divisions;
         let mut best = AreaEvidence::OtherCity;

@@ -86,8 +86,7 @@ impl Resolver {
         let division = self.gazetteer.division_code(index).and_then(|code| self.divisions.covering(code));
         let division = division.map_or("", |d| self.divisions.shown_name(d));
         let line = self.gazetteer.line(index);
-        let names: Vec<&str> =
-            line.iter().map(|&i| self.gazetteer.string(self.gazetteer.record(i).label)).collect();
+        let names: Vec<&str> = line.iter().map(|&i| self.gazetteer.label_of(i)).collect();
         format!("{division} {}", names.join(" / ")).trim().to_owned()
     }
 }

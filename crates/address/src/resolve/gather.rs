@@ -2,7 +2,7 @@
 
 use super::evidence::{AreaEvidence, Evidence, NameEvidence, StreetEvidence, numbered, strength};
 use super::{Resolver, Scratch};
-use crate::gazetteer::layout::{number_hash, road_hash};
+use crate::gazetteer::names::{number_hash, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
 use crate::key::{About, KeyHash, NameKey};
 use crate::parse::{Label, contains};
@@ -93,12 +93,12 @@ impl Resolver {
                 let folded = s.name_folded.chars();
                 let open = folded.iter().position(|&c| c == '(');
                 if let Some(open) = open.filter(|&o| o >= 2) {
-                    let mut bare = NameKey::default();
-                    bare.set(&folded[..open]);
-                    let detail = self.detail_of_name(s, open);
-                    if !detail {
+                    let mut bare = std::mem::take(&mut s.road_key);
+                    bare.set(&s.name_folded.chars()[..open]);
+                    if !self.detail_of_name(s, open) {
                         self.by_name(s, &bare.chars, NameEvidence::Given);
                     }
+                    s.road_key = bare;
                 }
             }
             if s.evidence.len() == before {
@@ -106,9 +106,11 @@ impl Resolver {
                     if let Some(bare) = key.chars.strip_suffix(suffix).filter(|b| b.len() >= 3) {
                         self.by_name(s, bare, NameEvidence::Typo);
                     } else if suffix == ['小', '区'] {
-                        let mut longer = key.chars.clone();
-                        longer.extend_from_slice(suffix);
+                        let mut longer = std::mem::take(&mut s.slipped);
+                        longer.clear();
+                        longer.extend(key.chars.iter().chain(suffix));
                         self.by_name(s, &longer, NameEvidence::Typo);
+                        s.slipped = longer;
                     }
                 }
             }
@@ -125,7 +127,7 @@ impl Resolver {
     fn by_name(&self, s: &mut Scratch, key: &[char], evidence: NameEvidence) {
         if let Some(name) = self.gazetteer.lexicon().exact(key) {
             for (compound, how) in self.gazetteer.meanings(name).filter(|m| m.1 != via::ROAD) {
-                s.note(compound, |e| {
+                self.note(s, compound, |e| {
                     if evidence > e.name {
                         (e.name, e.via, e.name_length) = (evidence, how, key.len());
                     }
@@ -144,9 +146,9 @@ impl Resolver {
                 matches!(s.folded.chars()[..spot.end], [.., digit, '号'] if digit.is_ascii_digit());
             for (compound, how) in self.gazetteer.meanings(spot.name).filter(|m| m.1 != via::ROAD) {
                 // 望月营12号, where 望月营 has no buildings: a number of the lane, not a house of the compound.
-                let lane = numbered && self.gazetteer.children(compound).is_empty();
+                let lane = numbered && !self.gazetteer.has_children(compound);
                 let strength = if lane { strength.min(NameEvidence::Mentioned) } else { strength };
-                s.note(compound, |e| {
+                self.note(s, compound, |e| {
                     if is_number && e.name < NameEvidence::Given {
                         e.street = e.street.max(StreetEvidence::Number);
                         e.tail = e.tail.max(spot.end);
@@ -185,7 +187,7 @@ impl Resolver {
     fn by_road(&self, s: &mut Scratch, road: &[char], number: Option<(Label, usize)>) {
         if let Some((number, end)) = number {
             for (compound, how) in self.gazetteer.indexed(number_hash(road, number.as_str())) {
-                s.note(compound, |e| {
+                self.note(s, compound, |e| {
                     e.street = e.street.max(StreetEvidence::Number);
                     if e.name == NameEvidence::None {
                         e.via = how;
@@ -232,7 +234,7 @@ impl Resolver {
         let number_alone = s.is_number_alone(s.sketch.area.end, end);
         let evidence = if number_alone { StreetEvidence::Number } else { StreetEvidence::Text };
         for (compound, how) in self.gazetteer.indexed(hash) {
-            s.note(compound, |e| {
+            self.note(s, compound, |e| {
                 e.street = evidence.max(e.street);
                 if e.name == NameEvidence::None {
                     e.via = how;
@@ -241,35 +243,40 @@ impl Resolver {
             });
         }
     }
+
+    /// Changes the evidence on `compound`, made if new. What lies in another city than the text is none.
+    pub(super) fn note(&self, s: &mut Scratch, compound: PlaceIndex, change: impl FnOnce(&mut Evidence)) {
+        if let Some(e) = s.evidence.iter_mut().find(|e| e.compound == compound) {
+            return change(e);
+        }
+        if s.evidence.len() == EVIDENCE_MAX {
+            return;
+        }
+        let area = self.area_evidence(compound, &s.sketch.area.context);
+        if area == AreaEvidence::OtherCity {
+            return;
+        }
+        let mut e = Evidence {
+            compound,
+            name: NameEvidence::None,
+            street: StreetEvidence::None,
+            area,
+            via: via::STANDARD,
+            name_length: 0,
+            tail: 0,
+            other_name: false,
+            likeness: 0.0,
+            score: 0.0,
+        };
+        change(&mut e);
+        s.evidence.push(e);
+    }
 }
 
 impl Scratch {
     /// Does a road's number end the text from `start` to `end`?
     pub(super) fn is_number_alone(&self, start: usize, end: usize) -> bool {
         self.sketch.streets.iter().any(|t| t.start >= start && t.number.is_some_and(|n| n.end == end))
-    }
-
-    /// The evidence on `compound`, made if new.
-    pub(super) fn note(&mut self, compound: PlaceIndex, change: impl FnOnce(&mut Evidence)) {
-        if let Some(e) = self.evidence.iter_mut().find(|e| e.compound == compound) {
-            return change(e);
-        }
-        if self.evidence.len() < EVIDENCE_MAX {
-            let mut e = Evidence {
-                compound,
-                name: NameEvidence::None,
-                street: StreetEvidence::None,
-                area: AreaEvidence::Unknown,
-                via: via::STANDARD,
-                name_length: 0,
-                tail: 0,
-                other_name: false,
-                likeness: 0.0,
-                score: 0.0,
-            };
-            change(&mut e);
-            self.evidence.push(e);
-        }
     }
 }
 

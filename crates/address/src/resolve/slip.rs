@@ -2,7 +2,7 @@
 
 use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, alike, is_residence, likeness};
 use super::{Resolver, Scratch};
-use crate::gazetteer::layout::{blanks, road_hash};
+use crate::gazetteer::names::{blanks, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
 use crate::key::{About, KeyHash, may_be_mistyped};
 
@@ -25,7 +25,7 @@ impl Resolver {
         key.set(&s.folded.chars()[start..end]);
         self.by_slipped_name(s, &key.chars, end);
         for e in &mut s.evidence {
-            let own = self.gazetteer.string(self.gazetteer.record(e.compound).label);
+            let own = self.gazetteer.label_of(e.compound);
             e.other_name = e.name == NameEvidence::None
                 && e.street >= StreetEvidence::Number
                 && likeness(&key.chars, own) < 0.5;
@@ -44,7 +44,7 @@ impl Resolver {
                 if self.area_evidence(compound, &s.sketch.area.context) <= AreaEvidence::OtherDistrict {
                     continue;
                 }
-                s.note(compound, |e| {
+                self.note(s, compound, |e| {
                     if e.street == StreetEvidence::None {
                         e.street = StreetEvidence::Road;
                         e.via = e.via.max(how);
@@ -92,7 +92,7 @@ impl Resolver {
                 let hash = KeyHash::new(About::BlankedRoad).blanked(&key.chars, blank).part();
                 let hash = number.value.as_str().chars().fold(hash, KeyHash::char).finish();
                 for (compound, how) in self.gazetteer.indexed(hash) {
-                    s.note(compound, |e| {
+                    self.note(s, compound, |e| {
                         e.street = e.street.max(StreetEvidence::NumberTypo);
                         e.via = e.via.max(how);
                         e.tail = e.tail.max(number.end);
@@ -110,7 +110,7 @@ impl Resolver {
             return;
         }
         let found = |s: &mut Scratch, compound: PlaceIndex, how: u32| {
-            s.note(compound, |e| {
+            self.note(s, compound, |e| {
                 if NameEvidence::Typo > e.name {
                     (e.name, e.via, e.name_length) = (NameEvidence::Typo, how, key.len());
                 }

@@ -211,7 +211,7 @@ pub struct AnswerRow<'a> {
     provisional: bool,
     reason: &'a str,
     confidence: f64,
-    division_code: Option<&'a str>,
+    division_code: Option<String>,
     error: Option<&'a str>,
 }
 
@@ -239,7 +239,7 @@ impl Said for Answer<PlaceName> {
             provisional: self.provisional,
             reason: self.reason.as_str(),
             confidence: f64::from(self.confidence),
-            division_code: self.division_code.as_deref(),
+            division_code: self.division_code.map(|code| format!("{code:012}")),
             error: asked.unreadable.as_deref(),
         }
     }
