@@ -6,6 +6,7 @@
 //! ```
 //! Its version is a hash of its content: the same rows in the same order give the same bytes.
 
+mod base;
 pub(crate) mod build;
 mod column;
 mod compound;

@@ -10,6 +10,7 @@ mod described;
 mod evidence;
 mod explain;
 mod gather;
+mod layers;
 mod memo;
 mod slip;
 
@@ -44,6 +45,7 @@ pub struct Resolver {
     covered: Vec<Option<DivisionId>>,
     /// Stands for the gazetteer in what is remembered.
     salt: u64,
+    overlay: Option<Arc<Resolver>>,
 }
 
 impl std::fmt::Debug for Divisions {
@@ -72,6 +74,7 @@ pub struct Scratch {
     /// Whose cities `default` holds.
     default_of: u64,
     memo: Option<Memo<Answer>>,
+    evidence_of_base: Vec<Evidence>,
 }
 
 impl Scratch {
@@ -101,7 +104,7 @@ impl Resolver {
             list.dedup();
         }
         let salt = xxh3_64(gazetteer.version().as_bytes());
-        Self { gazetteer, divisions, provinces, cities, covered, salt }
+        Self { gazetteer, divisions, provinces, cities, covered, salt, overlay: None }
     }
 
     pub fn gazetteer(&self) -> &Arc<Gazetteer> {
@@ -138,8 +141,11 @@ impl Resolver {
             return answer;
         }
         self.gather(s);
-        if let Some(place) = self.by_alias(s) {
-            return self.found((place, self.gazetteer.compound_of(place)), Reason::Alias, 0.97, s);
+        self.gather_added(s);
+        self.weigh(s);
+        if let Some((place, added)) = self.by_alias_of_layers(s) {
+            let compound = self.layer(added).compound_of(place);
+            return self.found((place, compound, added), Reason::Alias, 0.97, s);
         }
         self.decide(s)
     }
@@ -241,7 +247,7 @@ impl Resolver {
                 continue;
             }
             self.read_doors(e, s);
-            if matches!(descend(&self.gazetteer, e.compound, s), Descent::Found { .. }) {
+            if matches!(descend(self.layer(e.added), e.compound, s), Descent::Found { .. }) {
                 if with_door.is_some() {
                     return self.abstain(Reason::Ambiguous, s);
                 }
@@ -257,7 +263,7 @@ impl Resolver {
     /// A number alone, from a list that gives its neighbours the same or calls them by it.
     fn is_undecided(&self, e: &Evidence) -> bool {
         let number_alone = e.name <= NameEvidence::Mentioned && e.street <= StreetEvidence::Number;
-        number_alone && self.gazetteer.compound(e.compound).undecided_by_number
+        number_alone && self.layer(e.added).compound(e.compound).undecided_by_number
     }
 
     /// A name one slip away, that nothing but the door confirms: only if it is the only such name with such a door.
@@ -271,7 +277,7 @@ impl Resolver {
                 continue;
             }
             self.read_doors(e, s);
-            if matches!(descend(&self.gazetteer, e.compound, s), Descent::Found { .. }) && s.doors.len() > 1 {
+            if matches!(descend(self.layer(e.added), e.compound, s), Descent::Found { .. }) && s.doors.len() > 1 {
                 if only.is_some() {
                     return self.abstain(Reason::Ambiguous, s);
                 }
@@ -306,19 +312,20 @@ impl Resolver {
             reason = Reason::Coarser;
         }
         let confidence = confidence(&e, reason) * certainty;
-        match descend(&self.gazetteer, e.compound, s) {
-            Descent::Here => self.found((e.compound, e.compound), reason, confidence, s),
+        let gazetteer = self.layer(e.added);
+        match descend(gazetteer, e.compound, s) {
+            Descent::Here => self.found((e.compound, e.compound, e.added), reason, confidence, s),
             Descent::Found { place, left_out: false } => {
-                self.found((place, e.compound), reason, confidence, s)
+                self.found((place, e.compound, e.added), reason, confidence, s)
             }
             Descent::Found { place, left_out: true } => {
-                self.found((place, e.compound), Reason::LevelLeftOut, confidence * 0.96, s)
+                self.found((place, e.compound, e.added), Reason::LevelLeftOut, confidence * 0.96, s)
             }
             Descent::Deeper { place } => {
-                self.found((place, e.compound), Reason::Coarser, confidence * 0.97, s)
+                self.found((place, e.compound, e.added), Reason::Coarser, confidence * 0.97, s)
             }
             Descent::Provisional { building, id } => {
-                let mut answer = self.found((building, e.compound), reason, confidence * 0.85, s);
+                let mut answer = self.found((building, e.compound, e.added), reason, confidence * 0.85, s);
                 answer.within = answer.place.replace(id);
                 answer.level = Level::Dwelling;
                 answer.provisional = true;
@@ -327,30 +334,32 @@ impl Resolver {
             }
             Descent::Several { within, places } => {
                 let mut answer = self.abstain(Reason::Ambiguous, s);
-                answer.within = Some(self.gazetteer.id(within));
-                answer.division_code = self.gazetteer.division_of_compound(e.compound);
+                answer.within = Some(gazetteer.id(within));
+                answer.division_code = gazetteer.division_of_compound(e.compound);
                 answer.candidates =
-                    places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate(p, e.score)).collect();
+                    places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate((p, e.added), e.score)).collect();
                 answer
             }
             Descent::NoSuchBuilding => {
                 let mut answer = self.abstain(Reason::NoSuchBuilding, s);
-                answer.within = Some(self.gazetteer.id(e.compound));
-                answer.division_code = self.gazetteer.division_of_compound(e.compound);
+                answer.within = Some(gazetteer.id(e.compound));
+                answer.division_code = gazetteer.division_of_compound(e.compound);
                 answer
             }
         }
     }
 
-    /// `place` lies in `compound`.
+    /// `place` lies in `compound`; the overlay holds both where `added`.
     fn found(
         &self,
-        (place, compound): (PlaceIndex, PlaceIndex),
+        (place, compound, added): (PlaceIndex, PlaceIndex, bool),
         reason: Reason,
         confidence: f32,
         s: &Scratch,
     ) -> Answer {
-        let (id, (level, status, implied)) = (self.gazetteer.id(place), self.gazetteer.kind(place));
+        let gazetteer = self.layer(added);
+        let (id, (level, status, implied)) = (gazetteer.id(place), gazetteer.kind(place));
+        let status = if self.withdraws(id) { Status::Withdrawn } else { status };
         let mut candidates = self.candidates(s);
         if let Some(c) = candidates.first_mut() {
             (c.place_id, c.level) = (id, level);
@@ -363,7 +372,7 @@ impl Resolver {
             confidence: confidence.clamp(0.0, 1.0),
             within: None,
             status: Some(status).filter(|_| !implied || status != Status::InUse),
-            division_code: self.gazetteer.division_of_compound(compound),
+            division_code: gazetteer.division_of_compound(compound),
             candidates,
         }
     }
@@ -376,11 +385,12 @@ impl Resolver {
     }
 
     fn candidates(&self, s: &Scratch) -> ArrayVec<Candidate, CANDIDATES_MAX> {
-        s.evidence.iter().take(CANDIDATES_MAX).map(|e| self.candidate(e.compound, e.score)).collect()
+        s.evidence.iter().take(CANDIDATES_MAX).map(|e| self.candidate((e.compound, e.added), e.score)).collect()
     }
 
-    fn candidate(&self, place: PlaceIndex, score: f32) -> Candidate {
-        Candidate { place_id: self.gazetteer.id(place), level: self.gazetteer.level(place), score }
+    fn candidate(&self, (place, added): (PlaceIndex, bool), score: f32) -> Candidate {
+        let gazetteer = self.layer(added);
+        Candidate { place_id: gazetteer.id(place), level: gazetteer.level(place), score }
     }
 }
 

@@ -4,15 +4,17 @@ use super::compound::Compound;
 use super::layout;
 use super::rows::{LabelId, Labels, Row, Rows};
 use super::tree::Tree;
+use super::base::Base;
 use super::{BuildReport, PROVISIONAL_BIT, surface, via};
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::key::{About, KeyHash, NameKey, name_key};
-use crate::model::{Level, NameChange, StandardAddress};
+use crate::model::{Level, NameChange, StandardAddress, Status};
 use crate::parse::area::Area;
 use crate::parse::door::DoorKind;
 use crate::parse::street::{Street, number as read_number};
 use crate::parse::{Label, Sketch};
+use crate::resolve::Resolver;
 use crate::{Error, NameCategory};
 use hashbrown::HashMap;
 use std::path::Path;
@@ -30,9 +32,9 @@ pub(super) struct Hint {
 
 /// Takes standard addresses and changes of names, and writes the gazetteer.
 pub struct GazetteerBuilder<'d> {
-    divisions: &'d Divisions,
+    pub(super) divisions: &'d Divisions,
     pub(super) compounds: Vec<Compound>,
-    by_place: HashMap<u64, u32>,
+    pub(super) by_place: HashMap<u64, u32>,
     pub(super) hints: Vec<(Hint, Option<DivisionId>)>,
     by_hint: HashMap<Hint, u32>,
     pub(super) below: Rows,
@@ -42,6 +44,8 @@ pub struct GazetteerBuilder<'d> {
     changes: Vec<NameChange>,
     located: HashMap<u64, Option<DivisionId>>,
     pub(super) report: BuildReport,
+    withdrawn: Vec<u64>,
+    pub(super) base: Option<Base>,
     neighbour: Option<Neighbour>,
     folded: Folded,
     sketch: Sketch,
@@ -93,6 +97,8 @@ pub(super) struct Drafts {
     pub tree: Tree,
     pub labels: Labels,
     pub aliases: Vec<(u64, u64)>,
+    /// Ids, sorted.
+    pub withdrawn: Vec<u64>,
 }
 
 /// Of one compound's free texts no more are kept.
@@ -120,11 +126,25 @@ impl<'d> GazetteerBuilder<'d> {
             changes: Vec::new(),
             located: HashMap::new(),
             report: BuildReport::default(),
+            withdrawn: Vec::new(),
+            base: None,
             neighbour: None,
             folded: Folded::default(),
             sketch: Sketch::default(),
             key: NameKey::default(),
         }
+    }
+
+    /// Builds an overlay: additions to and withdrawals from the gazetteer of `base`, for
+    /// [`Resolver::with_overlay`]. It holds each compound that it
+    /// touches as `base` does, with the changes.
+    pub fn over(divisions: &'d Divisions, base: Resolver) -> Self {
+        Self { base: Some(Base::new(base)), ..Self::new(divisions) }
+    }
+
+    /// Withdraws a place, which may be one of the gazetteer that this will be an overlay of.
+    pub fn withdraw(&mut self, place: u64) {
+        self.withdrawn.push(place);
     }
 
     /// Takes one row. Rows of one place may come several times: each is a further surface form; of its
@@ -183,11 +203,25 @@ impl<'d> GazetteerBuilder<'d> {
     /// When the file cannot be written, or the input is more than the format holds.
     pub fn finish(mut self, path: &Path) -> Result<BuildReport, Error> {
         let divisions = self.divisions;
+        if let Some(mut base) = self.base.take() {
+            base.carry(&mut self);
+            self.base = Some(base);
+        }
+        let mut withdrawn = std::mem::take(&mut self.withdrawn);
+        withdrawn.sort_unstable();
+        withdrawn.dedup();
+        for &place in &withdrawn {
+            if let Some(row) = self.below.of_place(place) {
+                row.status = Status::Withdrawn;
+            } else if let Some(&compound) = self.by_place.get(&place) {
+                self.compounds[compound as usize].status = Status::Withdrawn;
+            }
+        }
         // Once so that rows under an old name find their compound, once more for compounds that only rows below imply.
         self.apply_changes();
         let tree = Tree::grow(&mut self, divisions);
         self.report.name_changes_unused = self.apply_changes();
-        let drafts = Drafts { compounds: self.compounds, tree, labels: self.labels, aliases: self.aliases };
+        let drafts = Drafts { compounds: self.compounds, tree, labels: self.labels, aliases: self.aliases, withdrawn };
         layout::write(divisions, drafts, self.report, path)
     }
 

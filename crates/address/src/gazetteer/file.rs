@@ -45,9 +45,10 @@ pub(super) enum Section {
     IndexStarts,
     Index,
     Covered,
+    Withdrawn,
 }
 
-pub(super) const SECTIONS: usize = 25;
+pub(super) const SECTIONS: usize = 26;
 
 /// Where each section lies in the file.
 #[derive(Debug, Clone, Default)]

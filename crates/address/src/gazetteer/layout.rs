@@ -48,6 +48,7 @@ pub(super) fn write(
     put(Section::StringStarts, starts);
     put(Section::Strings, bytes);
 
+    put(Section::Withdrawn, drafts.withdrawn.iter().flat_map(|id| id.to_le_bytes()).collect());
     let codes = codes(divisions, &drafts.compounds);
     put(Section::Covered, codes.iter().flat_map(|code| code.to_le_bytes()).collect());
     let undecided = siblings::undecided_by_number(divisions, &drafts.compounds, &canonical);

@@ -99,7 +99,7 @@ const IN_BUCKET: usize = 8;
 
 /// The bucket of a hash among `buckets`, a power of two: its upper bits, so that buckets lie in the order of the hashes.
 pub(super) fn bucket_of(hash: u64, buckets: usize) -> usize {
-    (u128::from(hash) * buckets as u128 >> 64) as usize
+    ((u128::from(hash) * buckets as u128) >> 64) as usize
 }
 
 /// The positions of `key` that a slip may have changed; none in names shorter than `shortest`.

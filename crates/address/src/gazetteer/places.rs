@@ -123,6 +123,13 @@ impl Gazetteer {
             .then(|| u64_at(shadowed, at * 16 + 8) as u32)
     }
 
+    /// Does it withdraw the place with this id, whichever gazetteer holds it?
+    pub(crate) fn withdraws(&self, id: u64) -> bool {
+        let ids = self.section(Section::Withdrawn);
+        let at = partition(0, ids.len() / 8, |i| u64_at(ids, i * 8) < id);
+        at < ids.len() / 8 && u64_at(ids, at * 8) == id
+    }
+
     /// The number of the label `text`, if any place bears it.
     pub(crate) fn label(&self, text: &str) -> Option<u32> {
         let slots = self.words(Section::LabelSlots);

@@ -45,6 +45,11 @@ impl Labels {
         })
     }
 
+    /// The label that reads `text`.
+    pub fn of_text(&mut self, text: &str) -> LabelId {
+        Label::from_chars(text.chars()).map_or(LabelId::default(), |label| self.id(label))
+    }
+
     /// The label of a column as written (`25幢`).
     pub fn of_column(&mut self, text: &str) -> LabelId {
         if text.is_empty() {
@@ -84,6 +89,9 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Of a row whose parent is known to be there.
+    pub const NO_HINT: u32 = u32::MAX;
+
     /// The number that the row is about.
     pub fn own(&self) -> LabelId {
         self.doors[self.level as usize - Level::Building as usize]
@@ -111,6 +119,10 @@ impl Rows {
         let Self { rows, by_place, hasher } = self;
         let at = by_place.find(hasher.hash_one(place), |&at| rows[at as usize].place == place)?;
         rows.get_mut(*at as usize)
+    }
+
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// The rows, without what finds them by their place.

@@ -4,6 +4,7 @@
 //! put in order when they are written.
 
 use super::PROVISIONAL_BIT;
+use super::base::Base;
 use super::build::{GazetteerBuilder, Hint};
 use super::compound::Compound;
 use super::rows::{LabelId, Labels, Row};
@@ -35,15 +36,17 @@ pub(super) struct Tree {
     /// (id, holder): ids of buildings and units whose address another row bears too.
     pub shadowed: Vec<(u64, Holder)>,
     compounds: u32,
+    /// What this is to lie over.
+    base: Option<Base>,
     at: HashMap<(Holder, Level, LabelId), u32>,
     by_place: HashMap<u64, Holder>,
 }
 
 impl Tree {
     pub fn grow(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions) -> Tree {
-        let mut tree = Tree::default();
+        let mut tree = Tree { base: builder.base.take(), ..Tree::default() };
+        let homes = Homes::new(builder, divisions, tree.base.as_ref());
         let mut rows = std::mem::take(&mut builder.below).into_rows();
-        let homes = Homes::new(builder, divisions, &rows);
         let (compounds, labels) = (&builder.compounds, &builder.labels);
         tree.compounds = compounds.len() as u32;
         tree.by_place.extend((0..).zip(compounds).map(|(i, c)| (c.place, i)));
@@ -114,7 +117,8 @@ impl Tree {
     fn parent_of(&mut self, row: &Row, homes: &Homes, compounds: &[Compound], labels: &Labels) -> Holder {
         let given = self.by_place.get(&row.parent).copied().filter(|&h| self.level_of(h) < row.level);
         // What the given parent does not say yet, the columns may.
-        let mut parent = given.unwrap_or(homes.of_hint[row.hint as usize]);
+        let home = || homes.of_hint.get(row.hint as usize).copied().unwrap_or_default();
+        let mut parent = given.unwrap_or_else(home);
         for (level, door) in [(Level::Building, row.doors[0]), (Level::Unit, row.doors[1])] {
             if !door.is_none() && self.level_of(parent) < level && level < row.level {
                 parent = self.node(parent, level, door, compounds, labels);
@@ -135,7 +139,9 @@ impl Tree {
         if let Some(&at) = self.at.get(&(parent, level, label)) {
             return at;
         }
-        let place = provisional(self.place_of(parent, compounds), level, labels.get(label).as_str().chars());
+        let (above, label_text) = (self.place_of(parent, compounds), labels.get(label).as_str());
+        let held = self.base.as_ref().and_then(|base| base.below(above, level, label_text));
+        let place = held.unwrap_or_else(|| provisional(above, level, label_text.chars()));
         let at = self.compounds + self.nodes.len() as u32;
         self.nodes.push(Node { place, parent, label, level, status: Status::InUse, implied: true });
         self.at.insert((parent, level, label), at);
@@ -157,7 +163,12 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions, rows: &[Row]) -> Homes {
+    fn new(
+        builder: &mut GazetteerBuilder<'_>,
+        divisions: &Divisions,
+        base: Option<&Base>,
+    ) -> Homes {
+        let rows = builder.below.rows();
         let mut by_name: HashMap<(String, String), Vec<u32>> = HashMap::new();
         for (i, compound) in builder.compounds.iter().enumerate() {
             for key in keys(compound) {
@@ -170,14 +181,17 @@ impl Homes {
         let known: hashbrown::HashSet<u64> =
             builder.compounds.iter().map(|c| c.place).chain(holders).collect();
         for row in rows {
-            let needed = &mut needed[row.hint as usize];
+            let Some(needed) = needed.get_mut(row.hint as usize) else { continue };
             *needed = *needed || row.parent == 0 || !known.contains(&row.parent);
         }
         let hints = std::mem::take(&mut builder.hints);
         let mut of_hint = vec![0; hints.len()];
         for (i, (hint, division)) in hints.iter().enumerate() {
             let key = hint_key(hint);
-            let home = by_name.get(&key).and_then(|c| best(divisions, &builder.compounds, c, hint));
+            let held = base.and_then(|base| base.of_hint.get(i).copied().flatten());
+            let held = held.and_then(|place| builder.by_place.get(&place).copied());
+            let named = || by_name.get(&key).and_then(|c| best(divisions, &builder.compounds, c, hint));
+            let home = held.or_else(named);
             of_hint[i] = match home {
                 Some(home) => home,
                 None if !needed[i] => 0,

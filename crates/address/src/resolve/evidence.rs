@@ -53,6 +53,8 @@ pub(crate) enum AreaEvidence {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Evidence {
     pub compound: PlaceIndex,
+    /// The overlay holds the compound.
+    pub added: bool,
     pub name: NameEvidence,
     pub street: StreetEvidence,
     pub area: AreaEvidence,
@@ -67,6 +69,21 @@ pub(crate) struct Evidence {
     /// How alike the text is to one of its free surface texts, 0 to 1.
     pub likeness: f32,
     pub score: f32,
+}
+
+impl Evidence {
+    /// Takes over what speaks for the same compound elsewhere.
+    pub fn join(&mut self, other: &Evidence) {
+        if other.name > self.name {
+            (self.name, self.via, self.name_length) = (other.name, other.via, other.name_length);
+        }
+        // A conflict is only one where nothing agrees.
+        self.street = self.street.max(other.street);
+        self.area = self.area.max(other.area);
+        self.tail = self.tail.max(other.tail);
+        self.likeness = self.likeness.max(other.likeness);
+        self.other_name &= other.other_name;
+    }
 }
 
 /// A description this much like a surface text is that text.
@@ -90,17 +107,17 @@ impl Resolver {
             e.score = score(e);
         }
         for e in &mut s.evidence {
-            e.compound = self.gazetteer.compound(e.compound).canonical;
+            e.compound = self.layer(e.added).compound(e.compound).canonical;
         }
         // Likeness orders the candidates; it never decides.
         let rank = |e: &Evidence| e.score + 0.2 * e.likeness;
         s.evidence.sort_unstable_by(|a, b| {
-            let ranks = rank(b).total_cmp(&rank(a)).then(a.compound.cmp(&b.compound));
+            let ranks = rank(b).total_cmp(&rank(a)).then((a.added, a.compound).cmp(&(b.added, b.compound)));
             ranks.then_with(|| (b.name, b.street, b.tail).cmp(&(a.name, a.street, a.tail)))
         });
         let mut kept = 0;
         for i in 0..s.evidence.len() {
-            let twin = s.evidence[..kept].iter().any(|k| k.compound == s.evidence[i].compound);
+            let twin = s.evidence[..kept].iter().any(|k| (k.added, k.compound) == (s.evidence[i].added, s.evidence[i].compound));
             if !twin {
                 s.evidence.swap(kept, i);
                 kept += 1;

@@ -53,7 +53,7 @@ impl Resolver {
                 "{}: {:.2} {} — {}: {:?}, {}: {:?}, {}: {:?}",
                 say("候选", "candidate"),
                 e.score,
-                self.path(e.compound),
+                self.path((e.compound, e.added)),
                 say("名称", "name"),
                 e.name,
                 say("街路", "street"),
@@ -62,8 +62,11 @@ impl Resolver {
                 e.area
             );
         }
-        let place =
-            answer.place.or(answer.within).and_then(|id| self.gazetteer.index_of(id)).map(|i| self.path(i));
+        let place = answer.place.or(answer.within).and_then(|id| {
+            let of_layer = |added: bool| Some((self.layer(added).index_of(id)?, added));
+            let added = self.overlay.as_ref().and_then(|_| of_layer(true));
+            added.or_else(|| of_layer(false)).map(|at| self.path(at))
+        });
         let _ = writeln!(
             out,
             "{}: {} — {} ({}), {} {:.2}{}",
@@ -81,12 +84,13 @@ impl Resolver {
         out
     }
 
-    /// The names from the division down to the place.
-    fn path(&self, index: PlaceIndex) -> String {
-        let division = self.gazetteer.division_code(index).and_then(|code| self.divisions.covering(code));
+    /// The names from the division down to the place; what the overlay holds is marked with a +.
+    fn path(&self, (index, added): (PlaceIndex, bool)) -> String {
+        let gazetteer = self.layer(added);
+        let division = gazetteer.division_code(index).and_then(|code| self.divisions.covering(code));
         let division = division.map_or("", |d| self.divisions.shown_name(d));
-        let line = self.gazetteer.line(index);
-        let names: Vec<&str> = line.iter().map(|&i| self.gazetteer.label_of(i)).collect();
-        format!("{division} {}", names.join(" / ")).trim().to_owned()
+        let names: Vec<&str> = gazetteer.line(index).iter().map(|&i| gazetteer.label_of(i)).collect();
+        let mark = if added { "+ " } else { "" };
+        format!("{mark}{division} {}", names.join(" / ")).trim().to_owned()
     }
 }

@@ -46,7 +46,6 @@ impl Resolver {
             self.by_other_name(s);
         }
         self.compare_texts(s);
-        self.weigh(s);
     }
 
     /// Every longest name of a compound or road in the text, left to right.
@@ -258,6 +257,7 @@ impl Resolver {
         }
         let mut e = Evidence {
             compound,
+            added: false,
             name: NameEvidence::None,
             street: StreetEvidence::None,
             area,
