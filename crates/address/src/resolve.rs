@@ -277,7 +277,9 @@ impl Resolver {
                 continue;
             }
             self.read_doors(e, s);
-            if matches!(descend(self.layer(e.added), e.compound, s), Descent::Found { .. }) && s.doors.len() > 1 {
+            if matches!(descend(self.layer(e.added), e.compound, s), Descent::Found { .. })
+                && s.doors.len() > 1
+            {
                 if only.is_some() {
                     return self.abstain(Reason::Ambiguous, s);
                 }
@@ -336,8 +338,11 @@ impl Resolver {
                 let mut answer = self.abstain(Reason::Ambiguous, s);
                 answer.within = Some(gazetteer.id(within));
                 answer.division_code = gazetteer.division_of_compound(e.compound);
-                answer.candidates =
-                    places.iter().take(CANDIDATES_MAX).map(|&p| self.candidate((p, e.added), e.score)).collect();
+                answer.candidates = places
+                    .iter()
+                    .take(CANDIDATES_MAX)
+                    .map(|&p| self.candidate((p, e.added), e.score))
+                    .collect();
                 answer
             }
             Descent::NoSuchBuilding => {
@@ -385,7 +390,11 @@ impl Resolver {
     }
 
     fn candidates(&self, s: &Scratch) -> ArrayVec<Candidate, CANDIDATES_MAX> {
-        s.evidence.iter().take(CANDIDATES_MAX).map(|e| self.candidate((e.compound, e.added), e.score)).collect()
+        s.evidence
+            .iter()
+            .take(CANDIDATES_MAX)
+            .map(|e| self.candidate((e.compound, e.added), e.score))
+            .collect()
     }
 
     fn candidate(&self, (place, added): (PlaceIndex, bool), score: f32) -> Candidate {

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use yibiao_address::{
-    Answer, Divisions, Gazetteer, GazetteerBuilder, Language, Level, Query, Reason, Resolver, Scratch, StandardAddress,
-    Status,
+    Answer, Divisions, Gazetteer, GazetteerBuilder, Language, Level, Query, Reason, Resolver, Scratch,
+    StandardAddress, Status,
 };
 
 const COUNTIES: [&str; 2] = ["鼓楼区", "江宁区"];
@@ -59,7 +59,12 @@ fn texts((county, compound, building, unit, room): Home) -> Vec<String> {
     ]
 }
 
-fn built(path: &Path, mut builder: GazetteerBuilder<'_>, homes: &BTreeSet<Home>, withdrawn: &BTreeSet<Home>) -> Arc<Gazetteer> {
+fn built(
+    path: &Path,
+    mut builder: GazetteerBuilder<'_>,
+    homes: &BTreeSet<Home>,
+    withdrawn: &BTreeSet<Home>,
+) -> Arc<Gazetteer> {
     homes.iter().for_each(|&home| builder.add(row(home)).unwrap());
     withdrawn.iter().for_each(|&home| builder.withdraw(id(home)));
     builder.finish(path).unwrap();
@@ -70,7 +75,12 @@ fn ask(resolver: &Resolver, text: &str) -> Answer {
     resolver.resolve(&Query { text, city: Some("南京市"), name: None }, &mut Scratch::default())
 }
 
-fn layered(folder: &Path, base: &BTreeSet<Home>, added: &BTreeSet<Home>, withdrawn: &BTreeSet<Home>) -> Resolver {
+fn layered(
+    folder: &Path,
+    base: &BTreeSet<Home>,
+    added: &BTreeSet<Home>,
+    withdrawn: &BTreeSet<Home>,
+) -> Resolver {
     let divisions = Divisions::bundled();
     let base = built(&folder.join("base"), GazetteerBuilder::new(divisions), base, &BTreeSet::new());
     let builder = GazetteerBuilder::over(divisions, Resolver::new(base.clone()));

@@ -25,6 +25,9 @@ pub struct Config {
     pub gazetteer_check: Duration,
     /// Gazetteers that stay on disk after a newer one: a restart ends what it began under the old one.
     pub gazetteers_kept: usize,
+    /// Up to this share of the standard addresses changed since the last whole gazetteer, in percent, only an overlay is
+    /// built. 0: always a whole one.
+    pub gazetteer_overlay_percent: f64,
     /// Block cache of the state store, MiB.
     pub state_cache_mib: u64,
     /// Memtables of one keyspace of the state store, MiB.
@@ -43,6 +46,7 @@ impl Default for Config {
             cache_addresses_max: 100_000,
             gazetteer_check: Duration::from_secs(1),
             gazetteers_kept: 3,
+            gazetteer_overlay_percent: 1.0,
             state_cache_mib: 32,
             state_write_buffer_mib: 32,
             state_synchronised: false,

@@ -6,12 +6,17 @@
 //!                   Editions (notices, opens) ─┴─► shards take it at a batch boundary
 //! ```
 //!
+//! Few changes are built into an overlay over the last whole gazetteer, which takes no time; many, or changes of names,
+//! into a new whole one.
+//!
 //! A gazetteer is immutable. `CURRENT` names the one in force and is replaced atomically, by this process or by
 //! another one; older files stay for a while, because a restart ends what it began under the old one.
 
 mod build;
 mod ended;
 mod folder;
+mod held;
+mod job;
 mod standard;
 
 pub use build::{Builder, Report};
@@ -26,7 +31,7 @@ use std::{
 
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
-use yibiao_address::{Gazetteer, Resolver};
+use yibiao_address::{PlaceView, Resolver};
 
 use crate::Error;
 
@@ -35,17 +40,15 @@ pub struct Edition {
     version: String,
     ended: Ended,
     resolver: Resolver,
-    gazetteer: Arc<Gazetteer>,
     short: u32,
 }
 
 impl Edition {
     fn open(folder: &Folder, version: &str) -> Result<Self, Error> {
-        let gazetteer = Arc::new(Gazetteer::open(&folder.path_of(version))?);
+        let resolver = folder.open(version)?;
         let ended = Ended::read(&folder.ended_of(version))?;
         let short = (xxh3_64(version.as_bytes()) as u32).max(1);
-        let resolver = Resolver::new(gazetteer.clone());
-        Ok(Self { version: version.to_owned(), ended, resolver, gazetteer, short })
+        Ok(Self { version: version.to_owned(), ended, resolver, short })
     }
 
     /// Names the gazetteer's content and the moments of withdrawal.
@@ -63,8 +66,9 @@ impl Edition {
         self.short
     }
 
-    pub fn gazetteer(&self) -> &Gazetteer {
-        &self.gazetteer
+    /// The standard or implied place with this id.
+    pub fn place(&self, id: u64) -> Option<PlaceView<'_>> {
+        self.resolver.place(id)
     }
 
     pub fn resolver(&self) -> &Resolver {

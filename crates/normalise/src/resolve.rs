@@ -96,8 +96,7 @@ fn ended_at_ms(edition: &Edition, view: &PlaceView<'_>) -> Option<i64> {
 fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Found, Refusal> {
     let refuse =
         |reason: Reason, words: &str| Err(Refusal::new(reason, None, explain(edition, answer, words)));
-    let gazetteer = edition.gazetteer();
-    let holds = answer.within.and_then(|place| gazetteer.place(place));
+    let holds = answer.within.and_then(|place| edition.place(place));
     let within = holds.as_ref().filter(|view| view.level >= feed.level_min);
     let (place, level, confidence) = match (answer.place, within) {
         (Some(place), _) => (place, answer.level, answer.confidence),
@@ -116,8 +115,8 @@ fn judge(edition: &Edition, feed: &Resolves, answer: &Answer) -> Result<Found, R
         return refuse(Reason::AddressTooCoarse, &words);
     }
     // A provisional room has no life cycle of its own: that of its building counts.
-    let ended_at_ms = gazetteer.place(place).or(holds).and_then(|view| ended_at_ms(edition, &view));
-    let Some(division_code) = answer.division_code.and_then(|code| code.try_into().ok()) else {
+    let ended_at_ms = edition.place(place).or(holds).and_then(|view| ended_at_ms(edition, &view));
+    let Some(division_code) = answer.division_code else {
         return refuse(
             Reason::AddressNotFound,
             "标准地址所属行政区划未知，请补全标准地址 (the division of the standard address is not known)",
@@ -162,7 +161,7 @@ fn why_not(reason: Match) -> (Reason, &'static str) {
 /// The place of a standard address that the record names by its id.
 fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result<Found, Refusal> {
     let refuse = |reason: Reason, words: String| Err(Refusal::new(reason, None, words));
-    let Some(view) = edition.gazetteer().place(place.get() as u64) else {
+    let Some(view) = edition.place(place.get() as u64) else {
         return refuse(
             Reason::UnknownPlace,
             format!("地址编码“{id}”不在标准地址库中 (no such standard address)"),
@@ -176,8 +175,7 @@ fn by_id(edition: &Edition, feed: &Resolves, place: PlaceId, id: &str) -> Result
         );
         return refuse(Reason::AddressTooCoarse, words);
     }
-    let code = view.division_code.and_then(|code| code.try_into().ok());
-    let (Some(division_code), Some(level)) = (code, level_named(view.level.as_str())) else {
+    let (Some(division_code), Some(level)) = (view.division_code, level_named(view.level.as_str())) else {
         return refuse(
             Reason::UnknownPlace,
             format!("地址编码“{id}”所属行政区划未知 (its division is not known)"),
@@ -235,11 +233,10 @@ fn explain(edition: &Edition, answer: &Answer, words: &str) -> String {
 
 /// `鼓楼区锦绣花园3幢`: what the gazetteer calls a place, from its county down.
 fn name_of(edition: &Edition, place: u64) -> String {
-    let gazetteer = edition.gazetteer();
     let mut parts = Vec::new();
     let mut next = Some(place);
     let mut code = None;
-    while let Some(view) = next.and_then(|place| gazetteer.place(place)) {
+    while let Some(view) = next.and_then(|place| edition.place(place)) {
         parts.push(match view.level {
             Level::Building => format!("{}幢", view.name),
             Level::Unit => format!("{}单元", view.name),

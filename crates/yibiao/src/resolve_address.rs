@@ -29,7 +29,7 @@ use datafusion::{
         ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
     },
 };
-use yibiao_address::{Gazetteer, Query, Resolver, Scratch};
+use yibiao_address::{Query, Resolver, Scratch};
 use yibiao_normalise::GazetteerFolder;
 
 /// The function, with the gazetteers of the folder `gazetteer`. The folder is looked at when the function is called.
@@ -85,8 +85,7 @@ impl ResolveAddress {
         match &*in_force {
             Some((known, resolver)) if *known == version => Ok(resolver.clone()),
             _ => {
-                let gazetteer = Gazetteer::open(&folder.path_of(&version)).map_err(|error| failed(&error))?;
-                let resolver = Arc::new(Resolver::new(Arc::new(gazetteer)));
+                let resolver = Arc::new(folder.open(&version).map_err(|error| failed(&error))?);
                 *in_force = Some((version, resolver.clone()));
                 Ok(resolver)
             }
@@ -143,7 +142,8 @@ fn fields() -> Fields {
 
 /// A null text has a null answer.
 fn answers(resolver: &Resolver, texts: &StringArray, areas: Option<&StringArray>) -> StructArray {
-    let mut scratch = Scratch::default();
+    // A column often holds the same address many times.
+    let mut scratch = Scratch::remembering(texts.len());
     let mut places = Int64Builder::with_capacity(texts.len());
     let (mut levels, mut reasons, mut codes) =
         (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());

@@ -67,12 +67,20 @@ impl Base {
 fn carry_compound(gazetteer: &Arc<Gazetteer>, compound: PlaceIndex, builder: &mut GazetteerBuilder<'_>) {
     let place = gazetteer.id(compound);
     if !builder.by_place.contains_key(&place) {
-        let ((_, status, implied), code) = (gazetteer.kind(compound), gazetteer.division_of_compound(compound));
+        let ((_, status, implied), code) =
+            (gazetteer.kind(compound), gazetteer.division_of_compound(compound));
         let name = gazetteer.label_of(compound).to_owned();
         let division = code.and_then(|code| builder.divisions.covering(code));
         let lng_lat = gazetteer.compound(compound).lng_lat.map(|(x, y)| (f64::from(x), f64::from(y)));
-        let mut draft =
-            Compound { place, status, implied, division, code: code.unwrap_or(0), lng_lat, ..Compound::default() };
+        let mut draft = Compound {
+            place,
+            status,
+            implied,
+            division,
+            code: code.unwrap_or(0),
+            lng_lat,
+            ..Compound::default()
+        };
         draft.add_name(&name, via::STANDARD);
         draft.name = name;
         builder.by_place.insert(place, builder.compounds.len() as u32);
@@ -94,7 +102,14 @@ fn carry_below(
             let mut doors = doors;
             doors[slot] = builder.labels.of_text(gazetteer.label_of(index));
             if !implied && builder.below.of_place(gazetteer.id(index)).is_none() {
-                let row = Row { place: gazetteer.id(index), parent: place, hint: Row::NO_HINT, doors, level, status };
+                let row = Row {
+                    place: gazetteer.id(index),
+                    parent: place,
+                    hint: Row::NO_HINT,
+                    doors,
+                    level,
+                    status,
+                };
                 builder.below.push(row);
             }
             if level != Level::Dwelling {

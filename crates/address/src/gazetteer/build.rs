@@ -1,10 +1,10 @@
 //! Rows in, drafts out: each row becomes part of a compound's draft, or a place below one.
 
+use super::base::Base;
 use super::compound::Compound;
 use super::layout;
 use super::rows::{LabelId, Labels, Row, Rows};
 use super::tree::Tree;
-use super::base::Base;
 use super::{BuildReport, PROVISIONAL_BIT, surface, via};
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
@@ -221,7 +221,8 @@ impl<'d> GazetteerBuilder<'d> {
         self.apply_changes();
         let tree = Tree::grow(&mut self, divisions);
         self.report.name_changes_unused = self.apply_changes();
-        let drafts = Drafts { compounds: self.compounds, tree, labels: self.labels, aliases: self.aliases, withdrawn };
+        let drafts =
+            Drafts { compounds: self.compounds, tree, labels: self.labels, aliases: self.aliases, withdrawn };
         layout::write(divisions, drafts, self.report, path)
     }
 

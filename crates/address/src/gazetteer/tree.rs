@@ -163,11 +163,7 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(
-        builder: &mut GazetteerBuilder<'_>,
-        divisions: &Divisions,
-        base: Option<&Base>,
-    ) -> Homes {
+    fn new(builder: &mut GazetteerBuilder<'_>, divisions: &Divisions, base: Option<&Base>) -> Homes {
         let rows = builder.below.rows();
         let mut by_name: HashMap<(String, String), Vec<u32>> = HashMap::new();
         for (i, compound) in builder.compounds.iter().enumerate() {

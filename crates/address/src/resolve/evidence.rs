@@ -117,7 +117,9 @@ impl Resolver {
         });
         let mut kept = 0;
         for i in 0..s.evidence.len() {
-            let twin = s.evidence[..kept].iter().any(|k| (k.added, k.compound) == (s.evidence[i].added, s.evidence[i].compound));
+            let twin = s.evidence[..kept]
+                .iter()
+                .any(|k| (k.added, k.compound) == (s.evidence[i].added, s.evidence[i].compound));
             if !twin {
                 s.evidence.swap(kept, i);
                 kept += 1;

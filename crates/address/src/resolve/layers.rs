@@ -14,9 +14,7 @@ impl Resolver {
     pub fn with_overlay(mut self, overlay: Arc<Gazetteer>) -> Self {
         let overlay = Resolver::new(overlay);
         self.salt ^= overlay.salt.rotate_left(1);
-        for (own, added) in
-            [(&mut self.provinces, &overlay.provinces), (&mut self.cities, &overlay.cities)]
-        {
+        for (own, added) in [(&mut self.provinces, &overlay.provinces), (&mut self.cities, &overlay.cities)] {
             own.extend(added);
             own.sort_unstable();
             own.dedup();

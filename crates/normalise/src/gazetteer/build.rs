@@ -7,22 +7,27 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use yibiao_address::{BuildReport, Divisions, GazetteerBuilder, Status};
-use yibiao_records::{
-    FactKind, FactKinds, Frame, NextOffset, PlaceId, Statement, TopicPartition, Value, cells,
-};
+use yibiao_address::BuildReport;
+use yibiao_records::{FactKind, FactKinds, Frame, NextOffset, TopicPartition};
 use yibiao_state::{Keyspace, Store};
 use yibiao_topics::Client;
 
-use super::{Editions, Ended, Folder, standard::Columns};
+use super::{
+    Editions,
+    held::{Folded, raw_position},
+    job::{Job, WHOLE},
+    standard::Columns,
+};
 use crate::{
     Config, Error,
     source::{NAME_KIND, PLACE_KIND},
 };
 
-const PLACES: Keyspace = 0;
-const NAMES: Keyspace = 1;
+pub(super) const PLACES: Keyspace = 0;
+pub(super) const NAMES: Keyspace = 1;
 const POSITIONS: Keyspace = 2;
+/// Facts of places that changed since the last whole gazetteer.
+pub(super) const CHANGED: Keyspace = 3;
 const BATCH_FRAMES: usize = 200;
 /// A broker that is away gives empty batches; reading goes on when it is back.
 const WAIT: Duration = Duration::from_millis(500);
@@ -33,10 +38,12 @@ pub struct Report {
     pub version: String,
     /// False where it is the one that was in force already.
     pub is_new: bool,
+    /// True where few changes were laid over the last whole gazetteer; what is said of the content is of the overlay.
+    pub is_overlay: bool,
     pub file: PathBuf,
     /// Facts read in this build.
     pub facts_read: u64,
-    /// Standard addresses and names that the gazetteer was made of.
+    /// Standard addresses and names that this build took; none where nothing has changed since the last.
     pub standard_addresses: u64,
     pub name_changes: u64,
     /// Standard addresses that could not be used.
@@ -52,6 +59,7 @@ pub struct Builder {
     client: Client,
     store: Store,
     kept: usize,
+    overlay_percent: f64,
 }
 
 impl Builder {
@@ -70,9 +78,17 @@ impl Builder {
         };
         let columns = Arc::new(Columns::new(kind(PLACE_KIND)?, kind(NAME_KIND)?)?);
         let path = editions.folder().path().join("facts");
-        let store = Store::open(path, &["places", "names", "positions"], &config.state())?;
+        let store = Store::open(path, &["places", "names", "positions", "changed"], &config.state())?;
         let (editions, kinds, client) = (editions.clone(), kinds.clone(), client.clone());
-        Ok(Self { editions, kinds, columns, client, store, kept: config.gazetteers_kept })
+        Ok(Self {
+            editions,
+            kinds,
+            columns,
+            client,
+            store,
+            kept: config.gazetteers_kept,
+            overlay_percent: config.gazetteer_overlay_percent,
+        })
     }
 
     /// Reads the topics up to the end that they have now, makes a gazetteer, and puts it in force.
@@ -86,6 +102,7 @@ impl Builder {
             folder: self.editions.folder().clone(),
             store: self.store.clone(),
             kept: self.kept,
+            overlay_percent: self.overlay_percent,
             facts_read,
         };
         let columns = self.columns.clone();
@@ -96,6 +113,7 @@ impl Builder {
         tracing::info!(
             version = report.version,
             is_new = report.is_new,
+            is_overlay = report.is_overlay,
             facts_read,
             standard_addresses = report.standard_addresses,
             refused = report.refused,
@@ -166,6 +184,9 @@ impl Builder {
         for (id, fact) in folded.facts {
             let held = self.store.get(keyspace, id)?;
             if held.as_deref().and_then(raw_position).is_none_or(|held| held < fact.raw) {
+                // A new name of a road changes places that no fact is about, and an overlay takes nothing away.
+                let changed = if keyspace == PLACES && fact.payload.is_some() { &id[..] } else { WHOLE };
+                batch.put(CHANGED, changed.to_vec(), Vec::new());
                 batch.put(keyspace, id.to_vec(), fact.encode());
             }
         }
@@ -173,139 +194,5 @@ impl Builder {
             batch.put(POSITIONS, tp.to_string().into_bytes(), next.get().to_le_bytes());
         }
         Ok(batch.commit()?)
-    }
-}
-
-/// The last fact of each id within one batch.
-#[derive(Default)]
-struct Folded {
-    facts: BTreeMap<[u8; 16], Held>,
-}
-
-/// A fact as it is kept: raw offset (8), index (4), valid from (8), place (8), payload; no payload after a retraction.
-struct Held {
-    raw: (i64, i32),
-    valid_from_ms: i64,
-    place: i64,
-    payload: Option<Vec<Value>>,
-}
-
-impl Folded {
-    fn frame(&mut self, frame: Frame, kind: &FactKind) -> Result<u64, Error> {
-        let facts = frame.facts(kind)?;
-        let count = facts.len() as u64;
-        for fact in facts {
-            let raw = (fact.raw.offset, fact.raw.index);
-            // A fact id always comes from one raw partition, so that its positions can be compared.
-            if self.facts.get(fact.id.as_bytes()).is_some_and(|held| held.raw >= raw) {
-                continue;
-            }
-            let payload = (fact.statement == Statement::Assert).then_some(fact.payload);
-            let held = Held { raw, valid_from_ms: fact.valid_from_ms, place: fact.place.get(), payload };
-            self.facts.insert(*fact.id.as_bytes(), held);
-        }
-        Ok(count)
-    }
-}
-
-impl Held {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        out.extend(self.raw.0.to_le_bytes());
-        out.extend(self.raw.1.to_le_bytes());
-        out.extend(self.valid_from_ms.to_le_bytes());
-        out.extend(self.place.to_le_bytes());
-        if let Some(payload) = &self.payload {
-            out.push(1);
-            out.extend(cells::encode(payload));
-        }
-        out
-    }
-}
-
-fn raw_position(bytes: &[u8]) -> Option<(i64, i32)> {
-    let (offset, rest) = bytes.split_first_chunk::<8>()?;
-    let (index, _) = rest.split_first_chunk::<4>()?;
-    Some((i64::from_le_bytes(*offset), i32::from_le_bytes(*index)))
-}
-
-/// A fact that holds.
-struct Standing {
-    place: PlaceId,
-    valid_from_ms: i64,
-    payload: Vec<Value>,
-}
-
-impl Standing {
-    /// None after a retraction.
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (valid_from, rest) = bytes.get(12..)?.split_first_chunk::<8>()?;
-        let (place, rest) = rest.split_first_chunk::<8>()?;
-        let payload = cells::decode(rest.strip_prefix(&[1])?).ok()?;
-        Some(Self {
-            place: PlaceId::new(i64::from_le_bytes(*place))?,
-            valid_from_ms: i64::from_le_bytes(*valid_from),
-            payload,
-        })
-    }
-}
-
-/// The part of a build that only computes and writes.
-struct Job {
-    folder: Folder,
-    store: Store,
-    kept: usize,
-    facts_read: u64,
-}
-
-impl Job {
-    /// Facts are added in the order of their ids, so that the same facts give the same version.
-    fn run(&self, columns: &Columns) -> Result<Report, Error> {
-        let mut builder = GazetteerBuilder::new(Divisions::bundled());
-        let (mut standard_addresses, mut name_changes, mut refused) = (0u64, 0u64, 0u64);
-        let mut ended = Ended::default();
-        let snapshot = self.store.snapshot();
-        for pair in snapshot.prefix(PLACES, b"") {
-            let Some(Standing { place, valid_from_ms, payload }) = Standing::decode(&pair?.1) else {
-                continue;
-            };
-            let address = columns.standard_address(place, &payload);
-            if address.status == Status::Withdrawn {
-                ended.insert(place, valid_from_ms);
-            }
-            match builder.add(address) {
-                Ok(()) => standard_addresses += 1,
-                Err(error) => {
-                    refused += 1;
-                    tracing::warn!(%error, %place, "a standard address is not in the gazetteer");
-                }
-            }
-        }
-        if standard_addresses == 0 {
-            return Err(Error::NoStandardAddresses { kind: PLACE_KIND.to_owned() });
-        }
-        for pair in snapshot.prefix(NAMES, b"") {
-            let change = Standing::decode(&pair?.1).and_then(|fact| columns.name_change(&fact.payload));
-            if let Some(change) = change {
-                builder.add_name(change);
-                name_changes += 1;
-            }
-        }
-        let unfinished = self.folder.unfinished();
-        let built = builder.finish(&unfinished)?;
-        let ended = ended.encode();
-        let version = format!("{}-{}", built.version, Ended::hash(&ended));
-        let is_new = self.folder.current()?.as_deref() != Some(version.as_str());
-        self.folder.publish(&unfinished, &ended, &version, self.kept)?;
-        Ok(Report {
-            file: self.folder.path_of(&version),
-            version,
-            is_new,
-            facts_read: self.facts_read,
-            standard_addresses,
-            name_changes,
-            refused,
-            built,
-        })
     }
 }

@@ -20,6 +20,11 @@ impl Ended {
         self.0.insert(place, at_ms);
     }
 
+    /// Of a place that is in use after all.
+    pub(super) fn remove(&mut self, place: PlaceId) {
+        self.0.remove(&place);
+    }
+
     /// None where the moment is not known.
     pub fn at_ms(&self, place: PlaceId) -> Option<i64> {
         self.0.get(&place).copied()

@@ -1,11 +1,14 @@
 //! Gazetteers on disk: `gazetteer-<version>.ybg`, beside each `gazetteer-<version>.ended` (see [`super::Ended`]), and
-//! `CURRENT` with the version in force.
+//! `CURRENT` with the version in force. A version `<base>+<overlay>` is an overlay, which is read with its base.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
+
+use yibiao_address::{Gazetteer, Resolver};
 
 use crate::Error;
 
@@ -29,6 +32,20 @@ impl Folder {
 
     pub fn path_of(&self, version: &str) -> PathBuf {
         self.0.join(format!("gazetteer-{version}.ybg"))
+    }
+
+    /// The version of the base, where `version` is an overlay's.
+    pub fn base_of(version: &str) -> Option<&str> {
+        version.split_once('+').map(|(base, _)| base)
+    }
+
+    /// What resolves by a version: a whole gazetteer, or an overlay with its base.
+    pub fn open(&self, version: &str) -> Result<Resolver, Error> {
+        let open = |version: &str| Ok::<_, Error>(Arc::new(Gazetteer::open(&self.path_of(version))?));
+        match Self::base_of(version) {
+            None => Ok(Resolver::new(open(version)?)),
+            Some(base) => Ok(Resolver::new(open(base)?).with_overlay(open(version)?)),
+        }
     }
 
     pub(super) fn ended_of(&self, version: &str) -> PathBuf {
@@ -76,19 +93,25 @@ impl Folder {
 
     fn prune(&self, current: &str, kept: usize) -> Result<(), Error> {
         let listing = failed("listing the gazetteer folder", &self.0);
-        let mut old: Vec<(SystemTime, PathBuf)> = fs::read_dir(&self.0)
+        let mut old: Vec<(SystemTime, String)> = fs::read_dir(&self.0)
             .map_err(listing)?
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
                 let name = path.file_name()?.to_str()?;
                 let version = name.strip_prefix("gazetteer-")?.strip_suffix(".ybg")?;
                 let changed = fs::metadata(&path).and_then(|about| about.modified()).ok()?;
-                (version != current).then_some((changed, path))
+                (version != current).then(|| (changed, version.to_owned()))
             })
             .collect();
         old.sort();
         let surplus = old.len().saturating_sub(kept);
-        for (_, path) in old.drain(..surplus) {
+        let stay: Vec<String> = old.split_off(surplus).into_iter().map(|(_, version)| version).collect();
+        let in_use = |version: &str| {
+            let all = stay.iter().map(String::as_str).chain([current]);
+            all.filter_map(Self::base_of).any(|base| base == version)
+        };
+        for (_, version) in old.into_iter().filter(|(_, version)| !in_use(version)) {
+            let path = self.path_of(&version);
             // Whoever still has it open keeps its pages.
             fs::remove_file(&path).map_err(failed("removing the old gazetteer", &path))?;
             let ended = path.with_extension("ended");

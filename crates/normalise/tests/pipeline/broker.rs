@@ -75,6 +75,7 @@ impl Site {
             state_cache_mib: 4,
             state_write_buffer_mib: 8,
             gazetteer_check: Duration::from_millis(50),
+            gazetteer_overlay_percent: 50.0,
             ..Config::default()
         }
     }
@@ -252,7 +253,13 @@ async fn readings_wait_for_a_gazetteer_then_flow_and_a_restart_goes_on_where_it_
     site.produce_city(&[room]).await;
     running.received(POLICE, city().len() as u64 + 1).await;
     let second = builder.build().await.unwrap();
-    assert_eq!((second.is_new, second.facts_read), (true, 1));
+    assert_eq!((second.is_new, second.is_overlay, second.facts_read), (true, true, 1));
+    assert!(
+        second.version.starts_with(&format!("{}+", first.version)),
+        "one room is laid over what there is"
+    );
+    let again = builder.build().await.unwrap();
+    assert_eq!((again.is_new, &again.version), (false, &second.version));
     site.produce(ELECTRICITY, &[reading("E99", "青禾新村1幢1单元301室", "2025-11-03", "1")], None).await;
     running.received(ELECTRICITY, 21).await;
     let facts = site.facts("electricity").await;
@@ -295,6 +302,12 @@ async fn a_gazetteer_knows_former_names_and_when_places_were_withdrawn() {
         GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &site.config()).unwrap();
     let report = builder.build().await.unwrap();
     assert_eq!((report.name_changes, report.built.name_changes_unused, report.built.withdrawn), (1, 0, 1));
+    let other = "DM-2,住宅区,望月苑,望江苑,鼓楼区,,更名,1998-05-01,2025-10-20".to_owned();
+    site.produce(NAMES, &[other], Some(columns)).await;
+    running.received(NAMES, 2).await;
+    let report = builder.build().await.unwrap();
+    assert!(!report.is_overlay, "a new name may change any place");
+    assert_eq!((report.is_new, report.name_changes), (true, 2));
 
     // Withdrawn on 2025-11-01 at 8 in the morning.
     let gone = "南京市鼓楼区上海路12号青禾新村2幢1单元102室";

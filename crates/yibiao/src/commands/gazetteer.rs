@@ -56,8 +56,16 @@ impl Gazetteer {
                         dir.display()
                     )
                 })?;
+                println!("version {version}");
+                if let Some(base) = GazetteerFolder::base_of(&version) {
+                    let report = Built::open(&folder.path_of(base))?.report().clone();
+                    println!(
+                        "base {}\noverlay, with what it carries over:",
+                        serde_json::to_string_pretty(&report)?
+                    );
+                }
                 let gazetteer = Built::open(&folder.path_of(&version))?;
-                println!("version {version}\n{}", serde_json::to_string_pretty(gazetteer.report())?);
+                println!("{}", serde_json::to_string_pretty(gazetteer.report())?);
                 Ok(())
             }
         }

@@ -68,7 +68,7 @@ impl Opened {
 impl Places {
     pub fn open(&self) -> Result<Opened> {
         if let Some(path) = &self.gazetteer {
-            let path = if path.is_dir() {
+            let resolver = if path.is_dir() {
                 let folder = yibiao_normalise::GazetteerFolder::new(path)?;
                 let version = folder.current()?.with_context(|| {
                     format!(
@@ -76,11 +76,10 @@ impl Places {
                         path.display()
                     )
                 })?;
-                folder.path_of(&version)
+                folder.open(&version)?
             } else {
-                path.clone()
+                Resolver::new(Arc::new(Gazetteer::open(path)?))
             };
-            let resolver = Resolver::new(Arc::new(Gazetteer::open(&path)?));
             return Ok(Opened { resolver, ids: Vec::new(), _built: None });
         }
         let Some(path) = &self.places else { bail!("give --places or --gazetteer") };
