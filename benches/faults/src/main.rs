@@ -1,0 +1,162 @@
+//! Runs the real processes on Apache Kafka (three brokers) and PostgreSQL under faults drawn from a seed, and compares what they end
+//! as with a batch computation over what was sent.
+//!
+//! ```text
+//!  script(seed) ─► files, a topic, a table ─► connect ─► normalise ─► fusion, deliver ─► tables ─┐
+//!        │                                     killed, paused, their brokers and database away   ├─ equal?
+//!        └─► oracle (Polars) ───────────────────────────────────────────────────────────────────┘
+//! ```
+
+mod compare;
+mod departments;
+mod faults;
+mod oracle;
+mod script;
+mod servers;
+mod stages;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use departments::Departments;
+use faults::Fault;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use servers::{Kafka, Postgres};
+use stages::{STAGES, Stages};
+
+/// Faults by the seed: kills, pauses, brokers and a database that go away; then the tables against an oracle.
+#[derive(Debug, clap::Parser)]
+struct Args {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Steps of each script: the departments send, something may go wrong.
+    #[arg(long, default_value_t = 12)]
+    steps: usize,
+    /// Send the same, and let nothing go wrong.
+    #[arg(long)]
+    calm: bool,
+    /// The program; by default the one beside this one.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// The project's folder.
+    #[arg(long, default_value = ".")]
+    project: PathBuf,
+    /// Where everything lies; what failed is kept there. By default a folder that is removed.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let temporary = tempfile::tempdir()?;
+    let root = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let beside = std::env::current_exe()?.with_file_name("yibiao");
+    let program = args.program.clone().unwrap_or(beside).canonicalize().context("the program: give --program")?;
+    let project = args.project.canonicalize()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (mut failed, began) = (Vec::new(), Instant::now());
+    let mut faults: BTreeMap<&'static str, u32> = BTreeMap::new();
+    for seed in args.from..args.from + args.seeds {
+        let dir = root.join(format!("seed-{seed}"));
+        std::fs::create_dir_all(&dir)?;
+        let one = Seed { seed, steps: args.steps, calm: args.calm, dir: &dir, program: &program, project: &project };
+        let began = Instant::now();
+        match runtime.block_on(one.run(&mut faults)) {
+            Ok(said) => {
+                println!("seed {seed}: equal ({said}, {:.0} s)", began.elapsed().as_secs_f64());
+                std::fs::remove_dir_all(&dir)?;
+            }
+            Err(error) => {
+                println!("seed {seed}: {error:#}");
+                failed.push(seed);
+            }
+        }
+    }
+    let drawn: Vec<String> = faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let equal = args.seeds - failed.len() as u64;
+    println!("{equal} of {} seeds equal in {:.0} s; faults: {}", args.seeds, began.elapsed().as_secs_f64(), drawn.join(", "));
+    if !failed.is_empty() {
+        println!("not equal: {failed:?}; run one with --from SEED --keep DIR to look at what it leaves");
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+struct Seed<'a> {
+    seed: u64,
+    steps: usize,
+    calm: bool,
+    dir: &'a Path,
+    program: &'a Path,
+    project: &'a Path,
+}
+
+impl Seed<'_> {
+    /// Gives what happened, in few words.
+    async fn run(&self, drawn: &mut BTreeMap<&'static str, u32>) -> Result<String> {
+        let city = script::city();
+        let steps = script::script(self.seed, self.steps);
+        let kafka = Kafka::start(self.project, &self.dir.join("kafka"))?;
+        let postgres = Postgres::start(&self.dir.join("postgres"))?;
+        let mut departments = Departments::open(self.dir, &kafka.bootstrap, &postgres, &city).await?;
+        let config = departments.config(self.dir, &kafka.bootstrap, &postgres);
+        std::fs::write(self.dir.join("yibiao.toml"), config)?;
+        let mut stages = Stages::new(self.program, self.project, self.dir);
+        for stage in 0..STAGES.len() {
+            stages.start(stage)?;
+        }
+        let mut dice = ChaCha8Rng::seed_from_u64(self.seed ^ 0xfa17);
+        let mut faults = 0;
+        for step in &steps {
+            departments.send(step, &city, &postgres).await?;
+            tokio::time::sleep(Duration::from_millis(dice.random_range(100..1_200))).await;
+            let fault = Fault::draw(&mut dice).filter(|_| !self.calm);
+            if let Some(fault) = fault {
+                faults += 1;
+                *drawn.entry(fault.name()).or_default() += 1;
+                strike(fault, &mut stages, &kafka, &postgres).await?;
+            }
+            stages.look_after()?;
+        }
+        stages.stop()?;
+        stages.run_to_end()?;
+        let sent: usize = steps.iter().map(|step| step.statements.len()).sum();
+        compare::all(&stages, &oracle::expected(&city, &steps)?)?;
+        Ok(format!("{sent} records, {faults} faults, {} ended by themselves", stages.ended_by_themselves))
+    }
+}
+
+async fn strike(fault: Fault, stages: &mut Stages, kafka: &Kafka, postgres: &Postgres) -> Result<()> {
+    match fault {
+        Fault::Kill { stage, down } => {
+            stages.kill(stage)?;
+            tokio::time::sleep(down).await;
+            stages.start(stage)
+        }
+        Fault::Pause { stage, time } => {
+            stages.signal(stage, "STOP")?;
+            tokio::time::sleep(time).await;
+            stages.signal(stage, "CONT")
+        }
+        Fault::Broker { broker, hard, down } => {
+            kafka.end(broker, hard)?;
+            tokio::time::sleep(down).await;
+            kafka.start_again()
+        }
+        Fault::Database { down } => {
+            postgres.stop()?;
+            tokio::time::sleep(down).await;
+            postgres.start_again()
+        }
+    }
+}

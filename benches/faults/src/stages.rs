@@ -1,0 +1,176 @@
+//! The program's stages as processes of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::servers::signal;
+
+/// What runs in each process.
+pub const STAGES: [&str; 3] = ["connect", "normalise", "fusion,deliver"];
+/// A run to the end that takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(240);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The program, its configuration, and which stages run.
+pub struct Stages {
+    program: PathBuf,
+    project: PathBuf,
+    dir: PathBuf,
+    running: Vec<Option<Child>>,
+    /// Processes that ended without being told to.
+    pub ended_by_themselves: u32,
+}
+
+impl Stages {
+    pub fn new(program: &Path, project: &Path, dir: &Path) -> Self {
+        let running = STAGES.iter().map(|_| None).collect();
+        let (program, project, dir) = (program.to_owned(), project.to_owned(), dir.to_owned());
+        Self { program, project, dir, running, ended_by_themselves: 0 }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("yibiao.toml")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.project).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub fn start(&mut self, stage: usize) -> Result<()> {
+        if self.running[stage].is_some() {
+            return Ok(());
+        }
+        let child = self
+            .command(&["run", "--metrics", "127.0.0.1:0", "--log", "warn", "--stages", STAGES[stage], "--config"])
+            .arg(self.config())
+            .stdout(Stdio::null())
+            .stderr(self.log(STAGES[stage])?)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        self.running[stage] = Some(child);
+        Ok(())
+    }
+
+    fn log(&self, name: &str) -> Result<fs::File> {
+        let path = self.dir.join(format!("{name}.log"));
+        Ok(fs::OpenOptions::new().create(true).append(true).open(path)?)
+    }
+
+    /// Starts again what ended by itself, as a supervisor would.
+    pub fn look_after(&mut self) -> Result<()> {
+        for stage in 0..STAGES.len() {
+            if let Some(child) = &mut self.running[stage]
+                && let Some(status) = child.try_wait()?
+            {
+                eprintln!("  {} ended by itself: {status}", STAGES[stage]);
+                self.ended_by_themselves += 1;
+                self.running[stage] = None;
+                self.start(stage)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn kill(&mut self, stage: usize) -> Result<()> {
+        if let Some(mut child) = self.running[stage].take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// STOP and CONT: the process sees the time jump.
+    pub fn signal(&self, stage: usize, name: &str) -> Result<()> {
+        match &self.running[stage] {
+            Some(child) => signal(&child.id().to_string(), name),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks all to stop, which they must do by themselves.
+    pub fn stop(&mut self) -> Result<()> {
+        for stage in 0..STAGES.len() {
+            self.signal(stage, "TERM")?;
+        }
+        for (stage, child) in self.running.iter_mut().enumerate() {
+            let Some(mut child) = child.take() else { continue };
+            match wait(&mut child, STOPS_WITHIN)? {
+                Some(status) if status.success() => {}
+                Some(status) => bail!("{} stopped with {status}", STAGES[stage]),
+                None => {
+                    child.kill()?;
+                    child.wait()?;
+                    bail!("{} did not stop within {STOPS_WITHIN:?}", STAGES[stage]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All stages in one process, to the end of what was sent.
+    pub fn run_to_end(&self) -> Result<()> {
+        let mut child = self
+            .command(&["run", "--once", "--metrics", "127.0.0.1:0", "--log", "warn", "--config"])
+            .arg(self.config())
+            .stdout(Stdio::null())
+            .stderr(self.log("once")?)
+            .spawn()?;
+        match wait(&mut child, PATIENCE)? {
+            Some(status) => ensure!(status.success(), "the last run failed with {status}, see once.log"),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                bail!("the last run did not end within {PATIENCE:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of a query over the tables in `folder` of the data.
+    pub fn sql(&self, folder: &str, query: &str) -> Result<Vec<Value>> {
+        let lake = self.dir.join("data").join(folder);
+        let output = self.command(&["sql", "--format", "json", "--log", "error", "--lake"]).arg(lake).arg(query).output()?;
+        ensure!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).with_context(|| format!("reading the answer of {query}"))
+    }
+
+    /// A command that must succeed; gives what it says.
+    pub fn say(&self, args: &[&str]) -> Result<String> {
+        let output = self.command(args).arg("--config").arg(self.config()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(said)
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// None where it runs longer than `time`.
+fn wait(child: &mut Child, time: Duration) -> Result<Option<std::process::ExitStatus>> {
+    let until = Instant::now() + time;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
