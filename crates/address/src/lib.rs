@@ -42,6 +42,7 @@
 mod error;
 mod model;
 
+mod charset;
 pub mod fold;
 mod key;
 mod lexicon;

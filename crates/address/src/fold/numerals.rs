@@ -1,9 +1,10 @@
 //! The second half of folding: runs of digits, Chinese numerals and letters O that mean zero.
 
 use super::Folded;
+use crate::charset::{CharSet, one_of};
 
 /// What a number counts, right after it. Not 村, 里, 区, 门, 房: those end names (三门峡, 三房巷).
-const COUNTERS: &str = "号栋幢座楼单室层户弄组期楝";
+const COUNTERS: &CharSet = &CharSet::new("号栋幢座楼单室层户弄组期楝");
 
 fn digit(c: char) -> Option<u32> {
     Some(match c {
@@ -165,22 +166,22 @@ fn run(
 
 /// 学府一号, 半山壹号: a name. 某某路一号, 一号楼 are numbers.
 fn is_name(run: &[(char, u32, u32)], before: Option<char>, behind: Option<char>) -> bool {
-    const COUNTED: &str = "路街巷弄道线村组区期栋幢楼号段桥园苑";
+    const COUNTED: &CharSet = &CharSet::new("路街巷弄道线村组区期栋幢楼号段桥园苑");
     let first = matches!(run, [('一' | '壹', ..)]);
-    let named = before.is_some_and(|c| c >= '\u{2e80}' && !COUNTED.contains(c));
-    first && named && !behind.is_some_and(|c| c.is_ascii() || "楼院栋幢室门库单".contains(c))
+    let named = before.is_some_and(|c| c >= '\u{2e80}' && !COUNTED.has(c));
+    first && named && !behind.is_some_and(|c| c.is_ascii() || one_of!(c, "楼院栋幢室门库单"))
 }
 
 /// Does this run count something: a counter follows, or it ends an address after a counter (二单元四零二).
 fn counted(run: &[(char, u32, u32)], before: Option<char>, after: Option<char>) -> bool {
     match after {
-        Some(c) if COUNTERS.contains(c) => true,
+        Some(c) if COUNTERS.has(c) => true,
         // 10号楼二门204, but not 三门峡.
-        Some('门') => before.is_some_and(|c| "栋幢楼号座".contains(c)),
+        Some('门') => before.is_some_and(|c| one_of!(c, "栋幢楼号座")),
         None | Some(' ' | ')') => {
             run.len() >= 3
                 && run.iter().all(|s| digit(s.0).is_some())
-                && before.is_some_and(|c| "栋幢楼元号座-".contains(c))
+                && before.is_some_and(|c| one_of!(c, "栋幢楼元号座-"))
         }
         _ => false,
     }

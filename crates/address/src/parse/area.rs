@@ -12,6 +12,7 @@ mod known;
 
 pub(crate) use decide::likeliest;
 
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
 
@@ -59,7 +60,7 @@ fn starts(text: &[char], word: &str) -> Option<usize> {
 /// Where the area part begins behind a few words that are none (收件地址浙江省…): at a division's name in full.
 fn late_start(divisions: &Divisions, text: &[char]) -> Option<usize> {
     const LEAD_MAX: usize = 8;
-    let is_street = |c: &char| "路街巷道弄号村".contains(*c) || c.is_ascii_digit();
+    let is_street = |c: &char| one_of!(*c, "路街巷道弄号村") || c.is_ascii_digit();
     let lead = text.iter().take(LEAD_MAX).take_while(|c| !is_street(c)).count();
     (1..=lead.min(text.len())).find(|&at| {
         let mut found = false;

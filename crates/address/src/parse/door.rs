@@ -5,6 +5,7 @@ mod value;
 
 use super::label::Label;
 use super::words::Words;
+use crate::charset::one_of;
 use value::value;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(crate) fn find_doors(text: &[char], from: usize, out: &mut Vec<Door>) -> Opt
     let mut at = from;
     while at < text.len() {
         let c = text[at];
-        let begins = (c.is_ascii_alphanumeric() || "甲乙丙丁东西南北中".contains(c))
+        let begins = (c.is_ascii_alphanumeric() || one_of!(c, "甲乙丙丁东西南北中"))
             && !(at > from && text[at - 1].is_ascii_alphanumeric());
         if begins {
             let mut end = doors_at(text, at, out);
@@ -114,7 +115,7 @@ pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
     let mut at = from;
     while at < text.len() && out.len() < DOORS_MAX {
         let c = text[at];
-        let begins = c.is_ascii_alphanumeric() || "东西南北中".contains(c);
+        let begins = c.is_ascii_alphanumeric() || one_of!(c, "东西南北中");
         let next = door(text, at, out).filter(|_| begins && !text[at - 1].is_ascii_alphanumeric());
         let Some(door) = next else {
             at += 1;
@@ -176,7 +177,7 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('商' | '店' | '门' | '档') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('间') if !named => Some((DoorKind::Room, 1)),
         // What counts something else: phases, areas, villages, roads, metres.
-        Some(c) if "期区村组路街弄米年元条巷队亩%里大小".contains(c) => None,
+        Some(c) if one_of!(c, "期区村组路街弄米年元条巷队亩%里大小") => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
         // a letter alone is a building where a chain follows.
         Some('-')

@@ -4,6 +4,7 @@ use super::area::{Area, is_gap, likeliest};
 use super::label::Label;
 use super::roles::{Role, roles};
 use super::sketch::Sketch;
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions};
 use crate::fold::{Folded, fold};
 use crate::model::Level;
@@ -118,7 +119,7 @@ impl Writer<'_> {
 
     fn doors(&mut self, sketch: &Sketch, out: &mut Parsed) {
         let name = sketch.compound.map_or(&[][..], |(s, e)| &self.folded.chars()[s..e]);
-        let is_market = name.last().is_some_and(|c| "场城厦楼心".contains(*c));
+        let is_market = name.last().is_some_and(|c| one_of!(*c, "场城厦楼心"));
         let text = self.folded.chars();
         let road_end = sketch.street().map(|s| s.end);
         let follows_road =

@@ -8,6 +8,7 @@
 mod vocabulary;
 
 use super::area::is_gap;
+use crate::charset::one_of;
 use vocabulary::{ENDS, FOLLOWERS, NEARBY, PARTS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +41,9 @@ fn part(text: &[char]) -> usize {
         return named;
     }
     let mark =
-        |c: &char| c.is_ascii_alphanumeric() || "东西南北中上下".contains(*c) || crate::fold::is_numeral(*c);
+        |c: &char| c.is_ascii_alphanumeric() || one_of!(*c, "东西南北中上下") || crate::fold::is_numeral(*c);
     let marks = text.iter().take(4).take_while(|c| mark(c)).count();
-    let closes = marks > 0 && text.get(marks).is_some_and(|c| "期区".contains(*c));
+    let closes = marks > 0 && text.get(marks).is_some_and(|c| one_of!(*c, "期区"));
     if closes { marks + 1 } else { 0 }
 }
 
@@ -67,7 +68,7 @@ fn near(text: &[char], behind_road: bool) -> usize {
     if behind_road && matches!(text, ['口' | '内', ..]) && text.get(1) != Some(&'腔') {
         return 1;
     }
-    let lead = text.iter().take(3).take_while(|c| "向往东西南北前".contains(**c)).count();
+    let lead = text.iter().take(3).take_while(|c| one_of!(**c, "向往东西南北前")).count();
     let digits = text[lead..].iter().take(5).take_while(|c| c.is_ascii_digit()).count();
     if digits > 0 && text.get(lead + digits) == Some(&'米') { lead + digits + 1 } else { 0 }
 }
@@ -124,7 +125,7 @@ fn name(text: &[char]) -> (usize, PieceKind) {
         let length = if at >= 2 { part(&text[at..]) } else { 0 };
         if length > 0 {
             // 青禾二区: too short to be a name without it.
-            let needed = at == 2 && text[at + length - 1] == '区' && !"东西南北中".contains(text[at]);
+            let needed = at == 2 && text[at + length - 1] == '区' && !one_of!(text[at], "东西南北中");
             at += if needed { length } else { 0 };
             break;
         }
@@ -163,8 +164,8 @@ fn closed(text: &[char], end: usize) -> Option<PieceKind> {
     let longer = end >= 3 && text.len() >= end + 3;
     let place = longer
         && match (text[end - 1], text[end]) {
-            ('城', next) => text[end - 2] != '长' && !"小市社区花国公印家堡中乡".contains(next),
-            ('园', next) => text[end - 2] != '桂' && !"小凤天翡城都里新区林大".contains(next),
+            ('城', next) => text[end - 2] != '长' && !one_of!(next, "小市社区花国公印家堡中乡"),
+            ('园', next) => text[end - 2] != '桂' && !one_of!(next, "小凤天翡城都里新区林大"),
             _ => false,
         };
     if place {
@@ -212,7 +213,7 @@ pub(super) fn road_start(text: &[char], start: usize, end: usize) -> usize {
 }
 
 fn is_direction(c: char) -> bool {
-    "东西南北中".contains(c)
+    one_of!(c, "东西南北中")
 }
 
 /// 9楼, 2层: its length.

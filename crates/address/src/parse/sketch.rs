@@ -5,6 +5,7 @@ use super::door::{Door, DoorKind, find_doors, more_doors};
 use super::label::Label;
 use super::names::{Piece, PieceKind, pieces};
 use super::street::{Street, streets};
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions};
 use crate::model::Level;
 
@@ -71,7 +72,7 @@ impl Sketch {
         let Some((start, end)) = self.compound else { return };
         let [only] = self.doors[..] else { return };
         let digits = &text[only.start..only.end];
-        let is_shop = "场城厦心楼".contains(text[end - 1]) && end - start > 1;
+        let is_shop = one_of!(text[end - 1], "场城厦心楼") && end - start > 1;
         let is_plain = only.kind == DoorKind::Bare && digits.iter().all(char::is_ascii_digit);
         if end != only.start || is_shop || !is_plain || digits[0] == '0' {
             return;

@@ -2,6 +2,7 @@
 
 use super::area::is_gap;
 use super::label::Label;
+use crate::charset::{CharSet, one_of};
 
 /// A road as written, and the number after it.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +26,7 @@ pub(crate) struct Number {
 }
 
 /// Before 道: a township, a railway, a tunnel.
-const NO_ROADS: &str = "街管隧通渠铁轨车巷频行跑航河味报知公";
+const NO_ROADS: &CharSet = &CharSet::new("街管隧通渠铁轨车巷频行跑航河味报知公");
 
 const STREETS_MAX: usize = 16;
 
@@ -126,7 +127,7 @@ fn without_quarter(text: &[char], start: usize, end: usize, town_open: bool) -> 
     let long = name.len() > 2 * STEM || town_open && name.len() == 2 * STEM;
     // A generic word names no road by itself, and what is written by its sound is longer.
     let generic = matches!(name, [.., a, b] if GENERIC_STEMS.contains(&[*a, *b]));
-    let whole = generic || name.iter().any(|c| "尔提克拉斯木".contains(*c));
+    let whole = generic || name.iter().any(|c| one_of!(*c, "尔提克拉斯木"));
     if words && long && !whole { start + name.len() - STEM } else { start }
 }
 
@@ -136,7 +137,7 @@ fn without_ordinals(name: &[char]) -> &[char] {
 
 /// 南, 一, 3: what may stand between the name of a road and its kind.
 fn is_ordinal(c: char) -> bool {
-    "东西南北中上下内外前后横直正支新老环号条".contains(c) || c.is_ascii_digit() || crate::fold::is_numeral(c)
+    one_of!(c, "东西南北中上下内外前后横直正支新老环号条") || c.is_ascii_digit() || crate::fold::is_numeral(c)
 }
 
 fn without_lead(text: &[char], start: usize, end: usize, parted: bool) -> usize {
@@ -167,9 +168,7 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
         '巷' => at > start,
         '弄' => !previous.is_ascii_digit(),
         '道' => {
-            at >= start + 2
-                && !NO_ROADS.contains(previous)
-                && !matches!(next, Some('口' | '路' | '观' | '具'))
+            at >= start + 2 && !NO_ROADS.has(previous) && !matches!(next, Some('口' | '路' | '观' | '具'))
         }
         '同' => previous == '胡',
         // 南二环, but 北二环东路 and 二环路 go on.
@@ -188,7 +187,7 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
     let mut end = at + 1;
     // 解放路中段, 芙蓉中路一段
     if let (Some(a), Some('段')) = (next, text.get(at + 2))
-        && ("东西南北中上下".contains(a) || a.is_ascii_digit() || crate::fold::is_numeral(a))
+        && (one_of!(a, "东西南北中上下") || a.is_ascii_digit() || crate::fold::is_numeral(a))
     {
         end = at + 3;
     } else if let ['东' | '西' | '南' | '北' | '中', n, '段', ..] = text[at + 1..]
@@ -211,7 +210,7 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
     end += usize::from(stem.is_some());
     end = digits(text, end, &mut value)?;
     if let Some(&c) = text.get(end).filter(|c| c.is_ascii_lowercase())
-        && !text.get(end + 1).is_some_and(|n| n.is_ascii_alphanumeric() || "座栋幢区".contains(*n))
+        && !text.get(end + 1).is_some_and(|n| n.is_ascii_alphanumeric() || one_of!(*n, "座栋幢区"))
     {
         value.push(c);
         end += 1;
@@ -304,7 +303,7 @@ fn number_at(text: &[char], at: usize) -> u32 {
 
 /// What counts something else than a house on a road.
 fn is_counter(c: char) -> bool {
-    "幢栋座单室层楼期区村组梯米年路街弄号元户房队巷排铺".contains(c)
+    one_of!(c, "幢栋座单室层楼期区村组梯米年路街弄号元户房队巷排铺")
 }
 
 /// Up to six digits without leading zeros.

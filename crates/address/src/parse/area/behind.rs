@@ -1,6 +1,7 @@
 //! What stands behind a name decides what the name is: 台州路桥区 is a city, 台州路12号 a road.
 
 use super::is_gap;
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
@@ -47,10 +48,10 @@ impl<'a> Behind<'a> {
 
     /// 织里青禾路: a whole road follows. 白塔月路 and 青禾东三街 are roads of one name.
     pub fn starts_road(&self) -> bool {
-        let end = self.text.iter().take(6).position(|c| "路街巷弄".contains(*c));
+        let end = self.text.iter().take(6).position(|c| one_of!(*c, "路街巷弄"));
         let stem = &self.text[..end.unwrap_or(0)];
         (2..=3).contains(&stem.len())
-            && !stem.iter().any(|c| "村区里业塘".contains(*c))
+            && !stem.iter().any(|c| one_of!(*c, "村区里业塘"))
             && !stem.iter().any(|c| is_gap(*c) || c.is_ascii_digit() || crate::fold::is_numeral(*c))
             && !matches!(stem, ['东' | '西' | '南' | '北' | '中', ..] | ['大', '道' | '街', ..])
             && self.text.get(stem.len() + 1) != Some(&'道')
@@ -59,7 +60,7 @@ impl<'a> Behind<'a> {
     /// 大沥望月站, 白塔月路: the short name of a township begins another name.
     pub fn continues_name(&self) -> bool {
         self.street
-            || self.text.get(1).is_some_and(|c| "路街巷弄桥村区".contains(*c))
+            || self.text.get(1).is_some_and(|c| one_of!(*c, "路街巷弄桥村区"))
             || NAME_HEADS.beginning(self.text) > 0
     }
 

@@ -1,6 +1,7 @@
 //! Words of the administrative part that name no division: exports' nulls, 省直辖, 城区, zones.
 
 use super::{Area, Mention, starts};
+use crate::charset::one_of;
 use crate::divisions::{Divisions, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
@@ -36,7 +37,7 @@ impl Area {
         let n = NOTHING.beginning(rest);
         if n > 0 {
             // 直辖路: a road.
-            let street = rest.get(n).is_some_and(|c| "路街巷道".contains(*c));
+            let street = rest.get(n).is_some_and(|c| one_of!(*c, "路街巷道"));
             return (rest.len() > n && !street).then(|| {
                 self.begin_anew();
                 at + n
@@ -60,7 +61,7 @@ impl Area {
             let n = ZONES.beginning(&rest[from..]);
             let named = n > 0 && self.named;
             let n = n + from;
-            (named && !rest.get(n).is_some_and(|c| "路街道".contains(*c))).then_some(at + n)
+            (named && !rest.get(n).is_some_and(|c| one_of!(*c, "路街道"))).then_some(at + n)
         };
         if let Some(end) = end(0) {
             return Some(end);
@@ -95,7 +96,7 @@ fn names_division(divisions: &Divisions, text: &[char]) -> bool {
 
 /// 中国望月大道: nothing but a road follows. 中国银行, 中国移动 are names.
 fn is_road_only(text: &[char]) -> bool {
-    let end = text.iter().take(7).position(|c| "路街道".contains(*c));
+    let end = text.iter().take(7).position(|c| one_of!(*c, "路街道"));
     let after = end.map(|e| text.get(e + 1));
     end.is_some_and(|e| e >= 2)
         && after.is_some_and(|n| n.is_none_or(|&c| super::is_gap(c) || c.is_ascii_digit()))

@@ -1,6 +1,7 @@
 //! Divisions by their form only: 江东区, which is no more; 某某街道, which the tables lack; a village.
 
 use super::{Area, Mention, is_gap};
+use crate::charset::{CharSet, one_of};
 use crate::divisions::Naming;
 use crate::model::Level;
 use crate::parse::sketch::group;
@@ -11,8 +12,8 @@ const REACH: usize = 8;
 impl Area {
     /// 江东区: a county that is no more, or misspelt. Behind a city or province, or at the very beginning.
     fn county_by_form(&self, name: &[char]) -> bool {
-        const OTHERS: &str = "军小社园校厂院库景片新市专发山地矿住宅";
-        let others = |c: &char| OTHERS.contains(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
+        const OTHERS: &CharSet = &CharSet::new("军小社园校厂院库景片新市专发山地矿住宅");
+        let others = |c: &char| OTHERS.has(*c) || c.is_ascii() || crate::fold::is_numeral(*c);
         let sized = name.len() == 3 || (name.len() == 4 && self.named && name[3] == '县');
         sized && !name[..name.len() - 1].last().is_some_and(others) && self.deepest() < Level::County
     }
@@ -76,7 +77,7 @@ impl Area {
             '村' if (n >= 3 || self.deepest() == Level::Township) && !name.ends_with(&['新', '村']) => {
                 let known_above = self.deepest() >= Level::Township || n == 3;
                 let ends = group(text, at + n).is_some()
-                    || next.is_none_or(|c| !c.is_ascii_alphanumeric() && !"路街小花苑北南东西".contains(c));
+                    || next.is_none_or(|c| !c.is_ascii_alphanumeric() && !one_of!(c, "路街小花苑北南东西"));
                 if !known_above || !ends {
                     return None;
                 }
@@ -93,7 +94,7 @@ fn is_street_end(rest: &[char]) -> bool {
 }
 
 fn goes_on(next: Option<char>) -> bool {
-    next.is_some_and(|c| "服卫工".contains(c))
+    next.is_some_and(|c| one_of!(c, "服卫工"))
 }
 
 /// 村委会, 村民委员会: how much of it stands behind 村.
@@ -105,6 +106,6 @@ fn committee(rest: &[char]) -> usize {
 pub(super) fn office(rest: &[char]) -> usize {
     ["办事处", "街道办事处", "街办", "街道办", "街道", "办"]
         .iter()
-        .find_map(|w| super::starts(rest, w).filter(|&n| !rest.get(n).is_some_and(|&c| "公".contains(c))))
+        .find_map(|w| super::starts(rest, w).filter(|&n| !rest.get(n).is_some_and(|&c| one_of!(c, "公"))))
         .unwrap_or(0)
 }

@@ -4,6 +4,7 @@ use super::behind::Behind;
 use super::filler::ZONES;
 use super::form::office;
 use super::{Area, CONTEXT_MAX, Mention};
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
 
@@ -130,7 +131,7 @@ impl Area {
             (Naming::Full, _) => near && !behind.street,
             (Naming::Short, Level::Township | Level::Community) => {
                 let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
-                let street_like = name.last().is_some_and(|c| "路街巷桥道里".contains(*c));
+                let street_like = name.last().is_some_and(|c| one_of!(*c, "路街巷桥道里"));
                 let road = !street_like && behind.starts_road();
                 let plain = road || !behind.continues_name() && (behind.parted || !(street_like || number));
                 let alone = anywhere

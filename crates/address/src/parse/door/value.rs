@@ -1,19 +1,20 @@
 //! What stands before a counter: 25, 2a, b3, 东, 甲.
 
 use super::matches_word;
+use crate::charset::one_of;
 use crate::parse::label::Label;
 
 /// The value at `at`, where it ends, and whether it is a word that must have its counter (东单元, a座).
 pub(super) fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     let c = *text.get(at)?;
-    if "东西南北中甲乙丙丁".contains(c) {
+    if one_of!(c, "东西南北中甲乙丙丁") {
         let next = text.get(at + 1).copied();
         let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号' | '户'))
             && !matches_word(text, at + 1, "单位");
         if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
             return Some((Label::from_chars([c])?, at + 1, true));
         }
-        if !(next.is_some_and(|n| n.is_ascii_digit()) && "甲乙丙丁".contains(c)) {
+        if !(next.is_some_and(|n| n.is_ascii_digit()) && one_of!(c, "甲乙丙丁")) {
             return None;
         }
         let (mut label, end, _) = value(text, at + 1)?;
@@ -35,7 +36,7 @@ pub(super) fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
         label.push(c);
     });
     if digits > 0 {
-        let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || "甲乙丙丁".contains(*c));
+        let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || one_of!(*c, "甲乙丙丁"));
         let storey = tail == Some('f') && letters == 0;
         if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase))
         {
