@@ -3,12 +3,13 @@
 
 mod cities;
 mod communities;
+mod index;
 mod load;
 mod names;
 
-use crate::lexicon::{Lexicon, LexiconBytes};
 use crate::model::Level;
 use cities::Cities;
+pub(crate) use index::{Meaning, NameId, NameIndex};
 use serde::Serialize;
 use std::sync::OnceLock;
 
@@ -91,13 +92,13 @@ pub struct Divisions {
     rows: Vec<Row>,
     /// The code of each row; they rise.
     codes: Vec<u64>,
+    /// The level of each row, and one past the last row within it: what every text asks for, close together.
+    levels: Vec<Level>,
+    ends: Vec<u32>,
     cities: Cities,
     former: Vec<Former>,
     /// Of provinces to townships.
-    names: LexiconBytes,
-    /// Per name of the lexicon: its range in `meanings`.
-    ranges: Vec<(u32, u32)>,
-    meanings: Vec<(DivisionId, Naming)>,
+    names: NameIndex,
 }
 
 impl Divisions {
@@ -155,7 +156,7 @@ impl Divisions {
     }
 
     pub(crate) fn level(&self, id: DivisionId) -> Level {
-        if id.community().is_some() { Level::Community } else { self.row(id).level }
+        if id.community().is_some() { Level::Community } else { self.levels[id.row() as usize] }
     }
 
     /// Provinces to townships, parents first.
@@ -176,13 +177,13 @@ impl Divisions {
     /// The provinces, cities, counties and townships that bear this name today, in full or short.
     pub fn named(&self, name: &str) -> Vec<DivisionId> {
         let key: Vec<char> = crate::fold::folded(name).chars().collect();
-        self.meanings_of(&key).iter().filter(|m| m.1 <= Naming::Short).map(|m| m.0).collect()
+        self.names.exact(&key).iter().filter(|m| m.naming <= Naming::Short).map(|m| m.id).collect()
     }
 
     /// The same, and communities as texts write them (`锁四社区`, `张庄村`), of those that lie in `area`.
     pub fn named_within(&self, name: &str, area: DivisionId) -> Vec<DivisionId> {
         let key: Vec<char> = crate::fold::folded(name).chars().collect();
-        let meanings = self.meanings_of(&key).iter().filter(|m| m.1 <= Naming::Short).map(|m| m.0);
+        let meanings = self.names.exact(&key).iter().filter(|m| m.naming <= Naming::Short).map(|m| m.id);
         let mut found: Vec<DivisionId> = meanings.filter(|&id| self.within(id, area)).collect();
         self.cities.prefixes(&self.rows, area, &key, |length, id| {
             if length == key.len() && self.within(id, area) {
@@ -238,7 +239,7 @@ impl Divisions {
     pub fn within(&self, inner: DivisionId, outer: DivisionId) -> bool {
         match outer.community() {
             Some(_) => inner == outer,
-            None => outer.row() <= inner.row() && inner.row() < self.row(outer).end,
+            None => outer.row() <= inner.row() && inner.row() < self.ends[outer.row() as usize],
         }
     }
 
@@ -258,10 +259,12 @@ impl Divisions {
 
     /// The one city level of a municipality (上海市 is a province and a city).
     pub(crate) fn municipality(&self, province: DivisionId) -> Option<DivisionId> {
+        if self.level(province) != Level::Province {
+            return None;
+        }
         let city = DivisionId::of_row(province.row() + 1);
-        let is_city =
-            self.rows.get(city.row() as usize).is_some_and(|c| c.level == Level::City && c.name == "市辖区");
-        (self.level(province) == Level::Province && is_city).then_some(city)
+        let row = self.rows.get(city.row() as usize);
+        row.is_some_and(|c| c.level == Level::City && c.name == "市辖区").then_some(city)
     }
 
     /// Which area a feed's default names: a code, or a city's or county's name.
@@ -275,17 +278,9 @@ impl Divisions {
         })
     }
 
-    pub(crate) fn lexicon(&self) -> Lexicon<'_> {
-        self.names.view()
-    }
-
-    pub(crate) fn meanings(&self, name: u32) -> &[(DivisionId, Naming)] {
-        let (start, end) = self.ranges[name as usize];
-        &self.meanings[start as usize..end as usize]
-    }
-
-    fn meanings_of(&self, key: &[char]) -> &[(DivisionId, Naming)] {
-        self.lexicon().exact(key).map_or(&[], |name| self.meanings(name))
+    /// The names of provinces to townships.
+    pub(crate) fn names(&self) -> &NameIndex {
+        &self.names
     }
 }
 

@@ -3,9 +3,8 @@
 
 use super::communities::Signs;
 use super::names::NameFolder;
-use super::{Cities, DivisionId, Divisions, Former, Naming, Row};
+use super::{Cities, DivisionId, Divisions, Former, Meaning, NameIndex, Naming, Row};
 use crate::fold::folded;
-use crate::lexicon::LexiconBytes;
 use crate::model::Level;
 
 const DIVISIONS: &str = include_str!("../../data/divisions.txt");
@@ -26,16 +25,11 @@ pub(super) fn bundled() -> Divisions {
     let mut signs = Signs::default();
     let rows = rows(&mut signs);
     let codes = rows.iter().map(|row| row.code).collect();
+    let levels = rows.iter().map(|row| row.level).collect();
+    let ends = rows.iter().map(|row| row.end).collect();
     let cities = Cities::new(signs, &rows);
-    let mut divisions = Divisions {
-        rows,
-        codes,
-        cities,
-        former: Vec::new(),
-        names: LexiconBytes::default(),
-        ranges: Vec::new(),
-        meanings: Vec::new(),
-    };
+    let mut divisions =
+        Divisions { rows, codes, levels, ends, cities, former: Vec::new(), names: NameIndex::default() };
     divisions.former = history(&divisions);
     let mut names = Names::default();
     let mut folder = NameFolder::default();
@@ -106,20 +100,21 @@ impl Names {
             let heads = a.head.cmp(&b.head);
             heads.then_with(|| name(a).cmp(name(b))).then(a.start.cmp(&b.start))
         });
-        let mut keys: Vec<&[char]> = Vec::with_capacity(self.entries.len());
+        let mut keys: Vec<(&[char], u32)> = Vec::with_capacity(self.entries.len());
+        let mut meanings: Vec<Meaning> = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let end = divisions.meanings.len() as u32;
-            if keys.last() != Some(&name(entry)) {
-                keys.push(name(entry));
-                divisions.ranges.push((end, end));
+            if keys.last().map(|key| key.0) != Some(name(entry)) {
+                keys.push((name(entry), meanings.len() as u32));
             }
-            let Some(range) = divisions.ranges.last_mut() else { continue };
-            if divisions.meanings[range.0 as usize..].iter().all(|m| m.0 != entry.id) {
-                divisions.meanings.push((entry.id, entry.naming));
-                range.1 += 1;
+            let first = keys.last().map_or(0, |key| key.1 as usize);
+            if meanings[first..].iter().all(|m| m.id != entry.id) {
+                let (id, naming) = (entry.id, entry.naming);
+                meanings.push(Meaning { id, naming, level: divisions.level(id) });
             }
         }
-        divisions.names = LexiconBytes::new(&keys);
+        let ends = keys.iter().skip(1).map(|key| key.1 as usize).chain([meanings.len()]);
+        let with_meanings = keys.iter().zip(ends).map(|(key, end)| (key.0, &meanings[key.1 as usize..end]));
+        divisions.names = NameIndex::new(with_meanings);
     }
 }
 

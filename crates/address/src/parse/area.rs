@@ -13,7 +13,7 @@ mod known;
 pub(crate) use decide::likeliest;
 
 use crate::charset::one_of;
-use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::divisions::{DivisionId, Divisions, Meaning, NameId, Naming};
 use crate::model::Level;
 
 /// A division named in the text.
@@ -42,7 +42,7 @@ pub(crate) struct Area {
     /// The text names a place outside the feed's default area.
     pub elsewhere: Option<DivisionId>,
     beginning: u8,
-    found: Vec<(u32, usize)>,
+    found: Vec<(NameId, usize)>,
     kept: Vec<DivisionId>,
 }
 
@@ -64,11 +64,10 @@ fn late_start(divisions: &Divisions, text: &[char]) -> Option<usize> {
     let lead = text.iter().take(LEAD_MAX).take_while(|c| !is_street(c)).count();
     (1..=lead.min(text.len())).find(|&at| {
         let mut found = false;
-        divisions.lexicon().prefixes(&text[at..], |name, length| {
-            let wide =
-                |m: &(DivisionId, Naming)| m.1 == Naming::Full && divisions.get(m.0).level <= Level::County;
+        divisions.names().prefixes(&text[at..], |name, length| {
+            let wide = |m: &Meaning| m.naming == Naming::Full && m.level <= Level::County;
             let market = matches!(text.get(at + length), Some('场' | '民'));
-            found |= length >= 3 && !market && divisions.meanings(name).iter().any(wide);
+            found |= length >= 3 && !market && divisions.names().meanings(name).iter().any(wide);
         });
         found
     })

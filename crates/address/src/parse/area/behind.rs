@@ -2,7 +2,7 @@
 
 use super::is_gap;
 use crate::charset::one_of;
-use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::divisions::{DivisionId, Divisions, Meaning, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
 
@@ -67,9 +67,8 @@ impl<'a> Behind<'a> {
     /// Does a division of `id` follow, or `id` itself in full?
     pub fn names_within(&self, divisions: &Divisions, id: DivisionId) -> bool {
         let mut found = false;
-        divisions.lexicon().prefixes(self.text, |name, length| {
-            found |= divisions.meanings(name).iter().any(|&(inner, naming)| {
-                let level = divisions.get(inner).level;
+        divisions.names().prefixes(self.text, |name, length| {
+            found |= divisions.names().meanings(name).iter().any(|&Meaning { id: inner, naming, level }| {
                 let named = match naming {
                     Naming::Full => level <= Level::Township,
                     Naming::Short if inner != id && level <= Level::County => {

@@ -2,7 +2,7 @@
 //! may tell (西湖区转塘: 转塘 is a township of the one), or nothing does.
 
 use super::{Area, is_gap};
-use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::divisions::{DivisionId, Divisions, Meaning, Naming};
 use crate::model::Level;
 
 /// How far behind the area names are looked for that tell.
@@ -13,7 +13,7 @@ impl Area {
     pub(super) fn decide_by_rest(&mut self, divisions: &Divisions, text: &[char]) {
         let open = self.named
             && self.context.len() > 1
-            && divisions.get(self.context[0]).level >= Level::County
+            && divisions.level(self.context[0]) >= Level::County
             && are_namesakes(divisions, &self.context);
         if !open {
             return;
@@ -42,9 +42,8 @@ fn votes(divisions: &Divisions, text: &[char], candidate: DivisionId) -> u32 {
         if is_gap(text[at]) {
             continue;
         }
-        divisions.lexicon().prefixes(&text[at..], |name, _| {
-            for &(id, naming) in divisions.meanings(name) {
-                let level = divisions.get(id).level;
+        divisions.names().prefixes(&text[at..], |name, _| {
+            for &Meaning { id, naming, level } in divisions.names().meanings(name) {
                 let vote = match (level, naming) {
                     (Level::Province | Level::City, Naming::Full | Naming::Short)
                         if divisions.within(candidate, id) =>

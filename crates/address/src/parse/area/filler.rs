@@ -2,7 +2,7 @@
 
 use super::{Area, Mention, starts};
 use crate::charset::one_of;
-use crate::divisions::{Divisions, Naming};
+use crate::divisions::{Divisions, Meaning, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
 
@@ -84,9 +84,8 @@ impl Area {
 
 fn names_division(divisions: &Divisions, text: &[char]) -> bool {
     let mut found = false;
-    divisions.lexicon().prefixes(text, |name, _| {
-        found |= divisions.meanings(name).iter().any(|&(id, naming)| {
-            let level = divisions.get(id).level;
+    divisions.names().prefixes(text, |name, _| {
+        found |= divisions.names().meanings(name).iter().any(|&Meaning { naming, level, .. }| {
             level <= Level::County && naming == Naming::Full
                 || level <= Level::City && naming == Naming::Short
         });

@@ -5,17 +5,18 @@ use super::filler::ZONES;
 use super::form::office;
 use super::{Area, CONTEXT_MAX, Mention};
 use crate::charset::one_of;
-use crate::divisions::{DivisionId, Divisions, Naming};
+use crate::divisions::{DivisionId, Divisions, Meaning, Naming};
 use crate::model::Level;
+use std::cell::LazyCell;
 
 impl Area {
     /// A name of the lexicon at `at`, longest first.
     pub(super) fn known(&mut self, divisions: &Divisions, text: &[char], at: usize) -> Option<usize> {
         let mut found = std::mem::take(&mut self.found);
         found.clear();
-        divisions.lexicon().prefixes(&text[at..], |name, length| found.push((name, length)));
+        divisions.names().prefixes(&text[at..], |name, length| found.push((name, length)));
         let end = found.iter().rev().find_map(|&(name, length)| {
-            self.accept(divisions, text, (at, at + length), divisions.meanings(name))
+            self.accept(divisions, text, (at, at + length), divisions.names().meanings(name))
         });
         self.found = found;
         end
@@ -26,7 +27,7 @@ impl Area {
         divisions: &Divisions,
         text: &[char],
         (start, end): (usize, usize),
-        meanings: &[(DivisionId, Naming)],
+        meanings: &[Meaning],
     ) -> Option<usize> {
         let behind = Behind::new(&text[end..]);
         // 武夷山市场 is a market, but 张掖市民乐县 is not.
@@ -35,18 +36,17 @@ impl Area {
                 behind.text,
                 ['场' | '民', ..] | ['政', '府' | '务' | '法' | '协' | '公' | '工', ..]
             ))
-            && !meanings.iter().any(|m| behind.names_within(divisions, m.0))
+            && !meanings.iter().any(|m| behind.names_within(divisions, m.id))
         {
             return None;
         }
         let mut kept = std::mem::take(&mut self.kept);
         kept.clear();
         let mut best: Option<(Level, Naming)> = None;
-        for &(id, naming) in meanings {
-            if self.fits(divisions, &text[start..end], &behind, meanings, (id, naming))
-                && kept.len() < CONTEXT_MAX
+        for &meaning in meanings {
+            if kept.len() < CONTEXT_MAX && self.fits(divisions, &text[start..end], &behind, meanings, meaning)
             {
-                let level = divisions.get(id).level;
+                let Meaning { id, naming, level } = meaning;
                 // What bears the name today, before what once did.
                 let former = |n: Naming| n > Naming::Short;
                 if best.is_some_and(|b| former(b.1) && naming == Naming::Full) {
@@ -62,8 +62,8 @@ impl Area {
         let end = match best {
             Some((_, naming)) => {
                 // Of what fits, the widest level: 南通 the city before 通州 the former county.
-                let widest = kept.iter().map(|&id| divisions.get(id).level).min().unwrap_or_default();
-                kept.retain(|&id| divisions.get(id).level == widest);
+                let widest = kept.iter().map(|&id| divisions.level(id)).min().unwrap_or_default();
+                kept.retain(|&id| divisions.level(id) == widest);
                 Some(self.mention_of(divisions, (start, end), &behind, &kept, naming))
             }
             None => self.contradicts(divisions, (start, end), behind.parted, meanings).then_some(end),
@@ -81,7 +81,7 @@ impl Area {
         ids: &[DivisionId],
         naming: Naming,
     ) -> usize {
-        let mut level = divisions.get(ids[0]).level;
+        let mut level = divisions.level(ids[0]);
         // 北京北京市: a municipality's name in full is that of its city.
         let municipality = divisions.municipality(ids[0]).filter(|_| naming == Naming::Full);
         if municipality.is_some() && self.deepest() < Level::City {
@@ -109,12 +109,11 @@ impl Area {
         divisions: &Divisions,
         name: &[char],
         behind: &Behind<'_>,
-        meanings: &[(DivisionId, Naming)],
-        (id, naming): (DivisionId, Naming),
+        meanings: &[Meaning],
+        Meaning { id, naming, level }: Meaning,
     ) -> bool {
-        let level = divisions.get(id).level;
         let agrees = self.context.iter().any(|&c| divisions.agree(c, id));
-        let near = agrees && self.context.iter().any(|&c| divisions.get(c).level >= Level::City);
+        let near = || agrees && self.context.iter().any(|&c| divisions.level(c) >= Level::City);
         let anywhere = self.context.is_empty();
         let names_road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
         match (naming, level) {
@@ -128,42 +127,47 @@ impl Area {
                 let alone = anywhere && meanings.len() <= 3 && self.mentions.is_empty();
                 (agrees || alone) && !names_road && !again
             }
-            (Naming::Full, _) => near && !behind.street,
+            (Naming::Full, _) => near() && !behind.street,
             (Naming::Short, Level::Township | Level::Community) => {
-                let number = behind.text.first().is_some_and(char::is_ascii_alphanumeric);
+                let number = || behind.text.first().is_some_and(char::is_ascii_alphanumeric);
                 let street_like = name.last().is_some_and(|c| one_of!(*c, "路街巷桥道里"));
-                let road = !street_like && behind.starts_road();
-                let plain = road || !behind.continues_name() && (behind.parted || !(street_like || number));
-                let alone = anywhere
-                    && self.mentions.is_empty()
-                    && meanings.len() == 1
-                    && level == Level::Township
-                    && road;
-                (near || alone)
-                    && self.deepest() < Level::Township
-                    && (plain || behind.renamed(level).is_some())
+                let road = LazyCell::new(|| !street_like && behind.starts_road());
+                let plain =
+                    || *road || !behind.continues_name() && (behind.parted || !(street_like || number()));
+                let alone = || {
+                    anywhere
+                        && self.mentions.is_empty()
+                        && meanings.len() == 1
+                        && level == Level::Township
+                        && *road
+                };
+                self.deepest() < Level::Township
+                    && (near() || alone())
+                    && (plain() || behind.renamed(level).is_some())
             }
             // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
             // counties where the text begins with them.
             (Naming::Short | Naming::FormerShort, _) => {
-                let within = behind.names_within(divisions, id);
-                let renamed = behind.renamed(level).is_some();
-                let alone = anywhere
-                    && naming == Naming::Short
-                    && (level <= Level::City
-                        || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
-                        || within
-                        || self.begins_with_county(divisions, behind, meanings));
+                let within = LazyCell::new(|| behind.names_within(divisions, id));
+                let alone = || {
+                    anywhere
+                        && naming == Naming::Short
+                        && (level <= Level::City
+                            || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
+                            || *within
+                            || self.begins_with_county(behind, meanings))
+                };
                 // 江宁区江宁新城区 says the name again for its zone.
-                let zone = self.names(id) && ZONES.beginning(behind.text) > 0;
+                let zone = || self.names(id) && ZONES.beginning(behind.text) > 0;
                 let again =
-                    level <= self.deepest() && !behind.parted && !zone && !self.repeats(divisions, id);
-                let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
+                    || level <= self.deepest() && !behind.parted && !zone() && !self.repeats(divisions, id);
+                let township = || matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
                 let head =
-                    behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
-                (agrees || alone) && (within || renamed || !(head || again || township))
+                    || behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
+                (agrees || alone())
+                    && (!(head() || township() || again()) || behind.renamed(level).is_some() || *within)
             }
-            (Naming::FormerVague, _) => near,
+            (Naming::FormerVague, _) => near(),
             (Naming::Former, _) => false,
         }
     }
@@ -182,14 +186,8 @@ impl Area {
     }
 
     /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
-    fn begins_with_county(
-        &self,
-        divisions: &Divisions,
-        behind: &Behind<'_>,
-        meanings: &[(DivisionId, Naming)],
-    ) -> bool {
-        let wide =
-            meanings.iter().filter(|m| m.1 <= Naming::Short && divisions.get(m.0).level <= Level::County);
+    fn begins_with_county(&self, behind: &Behind<'_>, meanings: &[Meaning]) -> bool {
+        let wide = meanings.iter().filter(|m| m.naming <= Naming::Short && m.level <= Level::County);
         self.mentions.is_empty() && wide.count() == 1 && behind.may_follow_county()
     }
 
@@ -199,12 +197,11 @@ impl Area {
         divisions: &Divisions,
         (start, end): (usize, usize),
         parted: bool,
-        meanings: &[(DivisionId, Naming)],
+        meanings: &[Meaning],
     ) -> bool {
-        let Some(&(id, naming)) = meanings.iter().min_by_key(|m| (m.1, divisions.get(m.0).level)) else {
+        let Some(&Meaning { id, naming, level }) = meanings.iter().min_by_key(|m| (m.naming, m.level)) else {
             return false;
         };
-        let level = divisions.get(id).level;
         let clear = match naming {
             // 城区, 郊区: of another city only where nothing else is meant.
             Naming::Full | Naming::Former => level <= Level::County && end - start > 2,
@@ -225,10 +222,10 @@ impl Area {
         if text_agrees {
             // The text is right.
             self.context.clear();
-            let best = meanings.iter().filter(|m| m.1 == naming && divisions.get(m.0).level == level);
-            self.context.extend(best.map(|m| m.0).take(CONTEXT_MAX));
+            let best = meanings.iter().filter(|m| m.naming == naming && m.level == level);
+            self.context.extend(best.map(|m| m.id).take(CONTEXT_MAX));
         } else if level <= Level::City || self.elsewhere.is_none() {
-            self.context.extend(meanings.iter().filter(|m| m.1 == naming).map(|m| m.0).take(4));
+            self.context.extend(meanings.iter().filter(|m| m.naming == naming).map(|m| m.id).take(4));
         }
         if level <= Level::City || text_agrees {
             self.elsewhere = Some(id);
@@ -246,7 +243,7 @@ impl Area {
         &mut self,
         divisions: &Divisions,
         (start, end): (usize, usize),
-        meanings: &[(DivisionId, Naming)],
+        meanings: &[Meaning],
     ) -> bool {
         let same_city = |a: DivisionId| {
             let city = divisions.at_level(a, Level::City);
@@ -254,8 +251,8 @@ impl Area {
         };
         let township = meanings
             .iter()
-            .find(|m| m.1 == Naming::Full && divisions.get(m.0).level == Level::Township && same_city(m.0));
-        let Some(&(id, naming)) = township else { return false };
+            .find(|m| m.naming == Naming::Full && m.level == Level::Township && same_city(m.id));
+        let Some(&Meaning { id, naming, .. }) = township else { return false };
         if self.names(id) {
             return false;
         }

@@ -1,0 +1,167 @@
+//! The names of provinces to townships, by their beginning. Texts are asked for them at several places each, and the
+//! whole country is too large for the processor's nearer caches: so what belongs to one beginning lies together.
+//!
+//! ```text
+//!  first two characters ─► filter ─► bucket ─► 西湖 │ 西湖区 │ 西湖街道 │ 西湖镇      one after the other, sorted
+//!                         (no, in                │      │
+//!                       nine of ten)             └──────┴─► meanings: division, naming, level
+//! ```
+
+use super::{DivisionId, Naming};
+use crate::model::Level;
+
+/// A division that a name may mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    pub id: DivisionId,
+    pub naming: Naming,
+    pub level: Level,
+}
+
+/// A name of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameId(u32);
+
+#[derive(Debug, Default)]
+pub(crate) struct NameIndex {
+    /// Bit (upper bits of the hash of two characters) is set where a name begins with them.
+    filter: Vec<u64>,
+    /// Two characters (21 bits each) and where their names begin (22 bits); 0 is free.
+    buckets: Vec<u64>,
+    /// Per name: its length, how many meanings, the first of them, its characters from the third on. A length of 0
+    /// closes the names of one beginning.
+    names: Vec<u32>,
+    meanings: Vec<Meaning>,
+}
+
+const CHARACTER_BITS: u32 = 21;
+const OFFSET_BITS: u32 = 22;
+const FILTER_BITS: u32 = 19;
+/// Length, number of meanings, first meaning.
+const HEAD: usize = 3;
+
+fn pair(first: char, second: char) -> u64 {
+    u64::from(first as u32) << CHARACTER_BITS | u64::from(second as u32)
+}
+
+fn hashed(pair: u64) -> u64 {
+    pair.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl NameIndex {
+    /// Lays out `names`, sorted, distinct and of at least two characters, each with its meanings.
+    pub fn new<'n>(names: impl Iterator<Item = (&'n [char], &'n [Meaning])>) -> Self {
+        let mut out = Self { filter: vec![0; 1 << (FILTER_BITS - 6)], names: vec![0], ..Self::default() };
+        let mut pairs: Vec<u64> = Vec::new();
+        for (name, meanings) in names {
+            let [first, second, rest @ ..] = name else { continue };
+            let pair = pair(*first, *second);
+            if pairs.last().is_none_or(|last| last >> OFFSET_BITS != pair) {
+                out.names.push(0);
+                pairs.push(pair << OFFSET_BITS | out.names.len() as u64);
+            }
+            out.names.extend([name.len(), meanings.len(), out.meanings.len()].map(|n| n as u32));
+            out.names.extend(rest.iter().map(|&c| c as u32));
+            out.meanings.extend_from_slice(meanings);
+        }
+        out.names.push(0);
+        debug_assert!(out.names.len() < 1 << OFFSET_BITS, "invariant: offsets fit into a bucket");
+        out.buckets = vec![0; (pairs.len() * 2).next_power_of_two().max(2)];
+        for entry in pairs {
+            let hash = hashed(entry >> OFFSET_BITS);
+            let bit = hash >> (64 - FILTER_BITS);
+            out.filter[(bit / 64) as usize] |= 1 << (bit % 64);
+            let mut slot = out.slot(hash);
+            while out.buckets[slot] != 0 {
+                slot = (slot + 1) & (out.buckets.len() - 1);
+            }
+            out.buckets[slot] = entry;
+        }
+        out
+    }
+
+    fn slot(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    /// Where the names begin that begin so.
+    #[inline]
+    fn beginning(&self, first: char, second: char) -> Option<usize> {
+        let pair = pair(first, second);
+        let hash = hashed(pair);
+        let bit = hash >> (64 - FILTER_BITS);
+        if self.filter.get((bit / 64) as usize)? >> (bit % 64) & 1 == 0 {
+            return None;
+        }
+        let mut slot = self.slot(hash);
+        loop {
+            match self.buckets[slot] {
+                0 => return None,
+                entry if entry >> OFFSET_BITS == pair => {
+                    return Some((entry & ((1 << OFFSET_BITS) - 1)) as usize);
+                }
+                _ => slot = (slot + 1) & (self.buckets.len() - 1),
+            }
+        }
+    }
+
+    /// Calls `found(name, length)` for every name that begins `text`, shortest first.
+    #[inline]
+    pub fn prefixes(&self, text: &[char], mut found: impl FnMut(NameId, usize)) {
+        let [first, second, ref rest @ ..] = *text else { return };
+        let Some(mut at) = self.beginning(first, second) else { return };
+        while let Some(length) = self.names.get(at).map(|&n| n as usize).filter(|&n| n > 0) {
+            let own = &self.names[at + HEAD..at + HEAD + length - 2];
+            if own.len() <= rest.len() && own.iter().zip(rest).all(|(&own, &c)| own == c as u32) {
+                found(NameId(at as u32), length);
+            }
+            at += HEAD + own.len();
+        }
+    }
+
+    pub fn meanings(&self, name: NameId) -> &[Meaning] {
+        let at = name.0 as usize;
+        let (count, first) = (self.names[at + 1] as usize, self.names[at + 2] as usize);
+        &self.meanings[first..first + count]
+    }
+
+    /// What the name that is exactly `text` means; nothing where there is none.
+    pub fn exact(&self, text: &[char]) -> &[Meaning] {
+        let mut whole = None;
+        self.prefixes(text, |name, length| {
+            if length == text.len() {
+                whole = Some(name);
+            }
+        });
+        whole.map_or(&[], |name| self.meanings(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_begins_the_text_is_found_shortest_first_with_its_meanings() {
+        let words = ["云栖", "云栖区", "云栖街道", "云湖镇", "松涛𠀀乡"];
+        let mut names: Vec<Vec<char>> = words.iter().map(|s| s.chars().collect()).collect();
+        names.sort();
+        let meaning =
+            |n: usize| Meaning { id: DivisionId(n as u32), naming: Naming::Full, level: Level::Township };
+        let meanings: Vec<Vec<Meaning>> = (0..names.len()).map(|n| vec![meaning(n); n + 1]).collect();
+        let index = NameIndex::new(names.iter().map(Vec::as_slice).zip(meanings.iter().map(Vec::as_slice)));
+        let read = |text: &str| {
+            let text: Vec<char> = text.chars().collect();
+            let mut found = Vec::new();
+            index.prefixes(&text, |name, length| found.push((length, index.meanings(name).to_vec())));
+            found
+        };
+        assert_eq!(read("云栖街道12号"), [(2, meanings[0].clone()), (4, meanings[2].clone())]);
+        assert_eq!(read("松涛𠀀乡"), [(4, meanings[4].clone())]);
+        assert!(read("云").is_empty() && read("松涛路").is_empty() && read("望月路").is_empty());
+        for (name, meanings) in names.iter().zip(&meanings) {
+            assert_eq!(index.exact(name), meanings);
+        }
+        assert!(index.exact(&names[0][..1]).is_empty());
+    }
+}
