@@ -15,56 +15,67 @@ pub(crate) use numerals::is_numeral;
 /// Folded text with its way back to the original. Reuse one across calls: nothing is allocated then.
 #[derive(Debug, Default, Clone)]
 pub struct Folded {
+    /// What is folded are the first `length` of these; the rest is room for longer texts.
     chars: Vec<char>,
     /// Per folded character: the characters [from, to) of the original that it stands for.
     from: Vec<u32>,
     to: Vec<u32>,
+    length: usize,
     staged: Vec<(char, u32, u32)>,
 }
 
 impl Folded {
     pub fn chars(&self) -> &[char] {
-        &self.chars
+        &self.chars[..self.length]
     }
 
     pub fn is_empty(&self) -> bool {
-        self.chars.is_empty()
+        self.length == 0
     }
 
     /// The folded text as a string (allocates).
     pub fn text(&self) -> String {
-        self.chars.iter().collect()
+        self.chars().iter().collect()
     }
 
     /// The characters [start, end) of the original that the folded characters [start, end) came from.
     pub fn original(&self, start: usize, end: usize) -> [u32; 2] {
-        debug_assert!(start <= end && end <= self.chars.len());
+        debug_assert!(start <= end && end <= self.length);
         if start >= end {
-            let at = self.from.get(start).or(self.to.last()).copied().unwrap_or(0);
+            let last = self.to[..self.length].last();
+            let at = self.from[..self.length].get(start).or(last).copied().unwrap_or(0);
             return [at, at];
         }
         [self.from[start], self.to[end - 1]]
     }
 
-    fn clear(&mut self) {
-        self.chars.clear();
-        self.from.clear();
-        self.to.clear();
-        self.staged.clear();
+    /// Drops the content, and makes room for as many characters as a text of so many bytes can have.
+    fn clear(&mut self, bytes: usize) {
+        self.length = 0;
+        if self.chars.len() < bytes {
+            self.chars.resize(bytes, '\0');
+            self.from.resize(bytes, 0);
+            self.to.resize(bytes, 0);
+        }
     }
 
     fn push(&mut self, c: char, from: u32, to: u32) {
-        self.chars.push(c);
-        self.from.push(from);
-        self.to.push(to);
+        let at = self.length;
+        (self.chars[at], self.from[at], self.to[at]) = (c, from, to);
+        self.length = at + 1;
+    }
+
+    fn last(&self) -> Option<char> {
+        self.chars().last().copied()
     }
 }
 
 /// Folds `text` into `out`, whose former content is dropped. Folding what was folded changes nothing.
 pub fn fold(text: &str, out: &mut Folded) {
-    out.clear();
-    characters::stage(text, &mut out.staged);
-    numerals::settle(out);
+    out.clear(text.len());
+    if let Some(first) = characters::write(text, out) {
+        numerals::settle(out, first);
+    }
 }
 
 /// Is `c` an ideograph that folding leaves as it is, whatever stands beside it?

@@ -1,5 +1,6 @@
 //! The first half of folding: each character by itself.
 
+use super::{Folded, is_numeral};
 use std::sync::OnceLock;
 
 const VARIANTS: &str = include_str!("../../data/variants.txt");
@@ -85,42 +86,105 @@ fn kind(c: char) -> Kind {
     })
 }
 
-/// Writes (folded character, first and last+1 character of the original) for every character that stays.
-pub(super) fn stage(text: &str, out: &mut Vec<(char, u32, u32)>) {
-    let mut chars = text.chars().enumerate().peekable();
-    while let Some((at, c)) = chars.next() {
-        let at = at as u32;
-        let between_digits = |out: &[(char, u32, u32)], next: Option<&(usize, char)>| {
-            out.last().is_some_and(|l| l.0.is_ascii_digit())
-                && next.is_some_and(|(_, n)| n.is_ascii_digit() || ('０'..='９').contains(n))
+const FIRST_IDEOGRAPH: u32 = 0x4e00;
+const LAST_IDEOGRAPH: u32 = 0x9fff;
+const ASCII: u32 = 0x80;
+
+/// Of ASCII and the common ideographs: what stays as it is, without another look.
+#[derive(Clone, Copy, PartialEq)]
+enum Quick {
+    No,
+    Keep,
+    /// The same, but it may be a number: numerals, and the letter O.
+    KeepNumber,
+}
+
+fn quick_table() -> &'static [Quick] {
+    static TABLE: OnceLock<Vec<Quick>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let chars = (0..ASCII).chain(FIRST_IDEOGRAPH..=LAST_IDEOGRAPH).filter_map(char::from_u32);
+        let quick = |c| match kind(c) {
+            Kind::Keep(same) if same != c || c == '-' => Quick::No,
+            Kind::Keep(_) if may_be_number(c) => Quick::KeepNumber,
+            Kind::Keep(_) => Quick::Keep,
+            _ => Quick::No,
         };
-        match kind(c) {
-            Kind::Drop => {}
-            Kind::Number(n) => {
-                for digit in n.to_string().chars() {
-                    out.push((digit, at, at + 1));
+        chars.map(quick).collect()
+    })
+}
+
+fn may_be_number(c: char) -> bool {
+    c == 'o' || is_numeral(c)
+}
+
+/// Writes every character that stays, folded, to `out`, which has room for all. Gives where the first one stands that
+/// may be a number in other than digits.
+pub(super) fn write(text: &str, out: &mut Folded) -> Option<usize> {
+    let table = quick_table();
+    let mut first_number = None;
+    let mut chars = text.chars();
+    let mut at = 0;
+    while let Some(c) = chars.next() {
+        let quick = match c as u32 {
+            n @ 0..ASCII => table[n as usize],
+            n @ FIRST_IDEOGRAPH..=LAST_IDEOGRAPH => table[(n - FIRST_IDEOGRAPH + ASCII) as usize],
+            _ => Quick::No,
+        };
+        match quick {
+            Quick::Keep => out.push(c, at, at + 1),
+            Quick::KeepNumber => {
+                first_number = first_number.or(Some(out.length));
+                out.push(c, at, at + 1);
+            }
+            Quick::No => {
+                let before = out.length;
+                write_one(c, at, chars.as_str(), out);
+                if out.length > before && may_be_number(out.chars[before]) {
+                    first_number = first_number.or(Some(before));
                 }
             }
-            Kind::MiddleDot if between_digits(out, chars.peek()) => dash(out, at),
-            Kind::MiddleDot => {}
-            Kind::Dot if between_digits(out, chars.peek()) => out.push(('.', at, at + 1)),
-            Kind::Dot | Kind::Separator => {
-                if out.last().is_some_and(|l| l.0 != ' ') {
-                    out.push((' ', at, at + 1));
-                }
-            }
-            Kind::Keep('-') => dash(out, at),
-            Kind::Keep(c) => out.push((c, at, at + 1)),
         }
+        at += 1;
     }
-    if out.last().is_some_and(|l| l.0 == ' ') {
-        out.pop();
+    if out.last() == Some(' ') {
+        out.length -= 1;
+    }
+    first_number
+}
+
+fn write_one(c: char, at: u32, next: &str, out: &mut Folded) {
+    let between_digits = |out: &Folded| {
+        out.last().is_some_and(|l| l.is_ascii_digit())
+            && next.chars().next().is_some_and(|n| n.is_ascii_digit() || ('０'..='９').contains(&n))
+    };
+    match kind(c) {
+        Kind::Drop => {}
+        Kind::Number(n) => {
+            if n >= 10 {
+                out.push(digit(n / 10), at, at + 1);
+            }
+            out.push(digit(n % 10), at, at + 1);
+        }
+        Kind::MiddleDot if between_digits(out) => dash(out, at),
+        Kind::MiddleDot => {}
+        Kind::Dot if between_digits(out) => out.push('.', at, at + 1),
+        Kind::Dot | Kind::Separator => {
+            if out.last().is_some_and(|l| l != ' ') {
+                out.push(' ', at, at + 1);
+            }
+        }
+        Kind::Keep('-') => dash(out, at),
+        Kind::Keep(c) => out.push(c, at, at + 1),
     }
 }
 
-fn dash(out: &mut Vec<(char, u32, u32)>, at: u32) {
-    match out.last_mut() {
-        Some(last) if last.0 == '-' => last.2 = at + 1,
-        _ => out.push(('-', at, at + 1)),
+fn digit(n: u32) -> char {
+    char::from_digit(n, 10).unwrap_or('0')
+}
+
+fn dash(out: &mut Folded, at: u32) {
+    match out.last() {
+        Some('-') => out.to[out.length - 1] = at + 1,
+        _ => out.push('-', at, at + 1),
     }
 }

@@ -74,26 +74,24 @@ pub fn chinese_number(run: &[char]) -> Option<u32> {
 /// more than any text was seen to need.
 const PASSES_MAX: usize = 6;
 
-/// Moves the staged characters over, numbers settled.
-pub(super) fn settle(out: &mut Folded) {
-    for _ in 0..PASSES_MAX {
-        if !pass(out) {
+/// Settles the numbers of `out`, of which the first that is not in digits stands at `first`.
+pub(super) fn settle(out: &mut Folded, first: usize) {
+    let digits = out.chars[..first].iter().rev().take_while(|c| c.is_ascii_digit()).count();
+    for _ in 0..=PASSES_MAX {
+        if !pass(out, first - digits) {
             return;
         }
-        out.staged.clear();
-        out.staged
-            .extend(out.chars.iter().zip(&out.from).zip(&out.to).map(|((&c, &from), &to)| (c, from, to)));
-        out.chars.clear();
-        out.from.clear();
-        out.to.clear();
     }
-    pass(out);
 }
 
-/// True where a number was changed.
-fn pass(out: &mut Folded) -> bool {
+/// From `start` on, where a run of numerals begins. True where a number was changed.
+fn pass(out: &mut Folded, start: usize) -> bool {
     let mut changed = false;
     let mut staged = std::mem::take(&mut out.staged);
+    staged.clear();
+    staged.extend((start..out.length).map(|i| (out.chars[i], out.from[i], out.to[i])));
+    out.length = start;
+    let ahead = out.last();
     let in_run = |c: char| c.is_ascii_digit() || c == 'o' || is_numeral(c);
     let mut at = 0;
     while at < staged.len() {
@@ -104,7 +102,7 @@ fn pass(out: &mut Folded) -> bool {
             continue;
         }
         let end = staged[at..].iter().position(|s| !in_run(s.0)).map_or(staged.len(), |n| at + n);
-        let before = at.checked_sub(1).map(|i| staged[i].0);
+        let before = at.checked_sub(1).map_or(ahead, |i| Some(staged[i].0));
         let after = staged.get(end).map(|s| s.0);
         let behind = staged.get(end + 1).map(|s| s.0);
         changed |= run(&mut staged[at..end], (before, after, behind), out);
