@@ -61,5 +61,5 @@ pub use fold::{Folded, fold};
 pub use gazetteer::{BuildReport, Gazetteer, GazetteerBuilder, PROVISIONAL_BIT, PlaceView};
 pub use model::{Level, NameCategory, NameChange, StandardAddress, Status};
 pub use pair::match_pair;
-pub use parse::{AreaElement, Element, Parsed, parse};
+pub use parse::{AreaElement, AreaReading, Element, ElementReading, Parsed, Parser, Reading, Wording, parse};
 pub use resolve::{Answer, CANDIDATES_MAX, Candidate, Language, Memo, Query, Reason, Resolver, Scratch};

@@ -10,14 +10,17 @@ pub(crate) mod door;
 mod elements;
 pub(crate) mod label;
 pub(crate) mod names;
+mod parsed;
+mod reading;
 mod roles;
 mod sketch;
 pub(crate) mod street;
 mod words;
 
 pub(crate) use elements::code;
-pub use elements::{AreaElement, Element, Parsed, parse};
 pub use label::Label;
+pub use parsed::{AreaElement, Element, Parsed, parse};
+pub use reading::{AreaReading, ElementReading, Parser, Reading, Wording};
 pub(crate) use roles::{Role, roles};
 pub(crate) use sketch::Sketch;
 

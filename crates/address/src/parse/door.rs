@@ -128,7 +128,7 @@ pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
             DoorKind::Room => 4,
             DoorKind::Hao | DoorKind::Bare => 0,
         };
-        let number = door.kind == DoorKind::Bare && door.value.as_str().len() >= 3 && door.end == text.len();
+        let number = door.kind == DoorKind::Bare && door.value.len() >= 3 && door.end == text.len();
         let deeper = rank(door.kind) > 1 && out.iter().all(|d| rank(d.kind) < rank(door.kind));
         let room_open = out.iter().all(|d| !matches!(d.kind, DoorKind::Room | DoorKind::Bare));
         if deeper || number && room_open {
@@ -183,13 +183,13 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         Some('-')
             if named
                 && before.is_empty()
-                && value.as_str().len() == 1
+                && value.len() == 1
                 && text.get(at + 1).is_some_and(char::is_ascii_digit) =>
         {
             bare_next(DoorKind::Building)
         }
         // 4-d-1259
-        Some('-') if named && !before.is_empty() && value.as_str().len() == 1 => bare_next(DoorKind::Bare),
+        Some('-') if named && !before.is_empty() && value.len() == 1 => bare_next(DoorKind::Bare),
         _ if named => None,
         _ => bare_next(DoorKind::Bare),
     }?;

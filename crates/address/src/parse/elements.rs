@@ -1,93 +1,24 @@
-//! The elements of one text, for people and for JSON lines.
+//! The elements of one text, by the positions that its sketch found.
 
 use super::area::{Area, is_gap, likeliest};
 use super::label::Label;
+use super::reading::{AreaReading, ElementReading, Reading, Wording, Words, slice};
 use super::roles::{Role, roles};
 use super::sketch::Sketch;
 use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions};
-use crate::fold::{Folded, fold};
+use crate::fold::Folded;
 use crate::model::Level;
-use serde::Serialize;
-use std::cell::RefCell;
 
-/// A division of the address: today's name and code. `span` is None where the text left it out and the rest implies it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AreaElement {
-    pub name: String,
-    /// 12 digits; None where the text names a division by its form that is not in the tables, or where several bear the
-    /// name and nothing decides: then the names are those of the likeliest.
-    pub code: Option<String>,
-    pub span: Option<[u32; 2]>,
+pub(super) struct Writer<'a> {
+    pub text: &'a str,
+    pub folded: &'a Folded,
+    pub taken: &'a mut [bool],
 }
 
-/// Any other element: as written, and normalised (numbers in digits, without their counter).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Element {
-    pub text: String,
-    pub value: String,
-    /// [start, end) in characters of the original text.
-    pub span: [u32; 2],
-}
-
-/// What a text says. Serialises to one JSON object as `yibiao address parse` writes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Parsed {
-    pub text: String,
-    pub province: Option<AreaElement>,
-    pub city: Option<AreaElement>,
-    pub county: Option<AreaElement>,
-    pub township: Option<AreaElement>,
-    pub community: Option<AreaElement>,
-    pub group: Option<Element>,
-    pub road: Option<Element>,
-    pub number: Option<Element>,
-    pub compound: Option<Element>,
-    pub building: Option<Element>,
-    pub unit: Option<Element>,
-    pub floor: Option<Element>,
-    pub room: Option<Element>,
-    /// What none of the elements took, in the order of the text, parted by single spaces.
-    pub residue: String,
-}
-
-/// Memory that is used again from text to text.
-#[derive(Default)]
-struct Memory {
-    folded: Folded,
-    sketch: Sketch,
-    original: Vec<char>,
-    taken: Vec<bool>,
-}
-
-thread_local! {
-    static MEMORY: RefCell<Memory> = RefCell::default();
-}
-
-/// Parses one text. `area` is the feed's own area (see [`Divisions::area`]), where it has one.
-pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Parsed {
-    MEMORY.with_borrow_mut(|memory| {
-        let Memory { folded, sketch, original, taken } = memory;
-        fold(text, folded);
-        sketch.read(divisions, folded.chars(), area.as_slice());
-        original.clear();
-        original.extend(text.chars());
-        taken.clear();
-        taken.resize(folded.chars().len(), false);
-        Writer { text, original, folded, taken }.write(divisions, sketch)
-    })
-}
-
-struct Writer<'a> {
-    text: &'a str,
-    original: &'a [char],
-    folded: &'a Folded,
-    taken: &'a mut [bool],
-}
-
-impl Writer<'_> {
-    fn write(mut self, divisions: &Divisions, sketch: &Sketch) -> Parsed {
-        let mut out = Parsed { text: self.text.to_owned(), ..Parsed::default() };
+impl<'a> Writer<'a> {
+    pub fn write(mut self, divisions: &'a Divisions, sketch: &Sketch) -> Reading<'a> {
+        let mut out = Reading::of(self.text, self.folded);
         self.areas(divisions, &sketch.area, &mut out);
         out.group = sketch.group.map(|(s, e)| self.element(s, e, None));
         if let Some(street) = sketch.street() {
@@ -107,17 +38,16 @@ impl Writer<'_> {
             });
         }
         if let Some((start, end)) = sketch.village.filter(|_| out.community.is_none()) {
-            let name = self.folded.chars()[start..end].iter().collect();
+            let name = Wording(Words::Folded(&self.folded.chars()[start..end]));
             let span = Some(self.take(start, end));
-            out.community = Some(AreaElement { name, code: None, span });
+            out.community = Some(AreaReading { name, code: None, span });
         }
         out.compound = sketch.compound.map(|(s, e)| self.element(s, e, None));
         self.doors(sketch, &mut out);
-        out.residue = self.residue();
-        out
+        out.with_taken(self.taken)
     }
 
-    fn doors(&mut self, sketch: &Sketch, out: &mut Parsed) {
+    fn doors(&mut self, sketch: &Sketch, out: &mut Reading<'a>) {
         let name = sketch.compound.map_or(&[][..], |(s, e)| &self.folded.chars()[s..e]);
         let is_market = name.last().is_some_and(|c| one_of!(*c, "场城厦楼心"));
         let text = self.folded.chars();
@@ -133,7 +63,7 @@ impl Writer<'_> {
                 Role::Room => &mut out.room,
                 Role::Number if out.number.is_none() && follows_road(door.start) => &mut out.number,
                 // 商贸城2975号 is a shop, 望月园7号 a house.
-                Role::Number if is_market && door.value.as_str().len() >= 3 => &mut out.room,
+                Role::Number if is_market && door.value.len() >= 3 => &mut out.room,
                 Role::Number => &mut out.building,
             };
             if slot.is_none() {
@@ -142,7 +72,7 @@ impl Writer<'_> {
         }
     }
 
-    fn areas(&mut self, divisions: &Divisions, area: &Area, out: &mut Parsed) {
+    fn areas(&mut self, divisions: &'a Divisions, area: &Area, out: &mut Reading<'a>) {
         let deepest = match area.context[..] {
             [] => None,
             [one] => Some(one),
@@ -169,16 +99,17 @@ impl Writer<'_> {
             let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
             let element = match (known.or(only).filter(|&id| !is_nameless(divisions, id)), likely, span) {
                 (Some(id), _, span) => {
-                    let name = divisions.shown_name(id).to_owned();
-                    Some(AreaElement { name, code: Some(code(divisions, id)), span })
+                    let name = Wording(Words::Written(divisions.shown_name(id)));
+                    Some(AreaReading { name, code: Some(divisions.get(id).code), span })
                 }
                 // Several bear the name: the likeliest by name, without a code.
                 (None, Some(id), span) if !is_nameless(divisions, id) => {
-                    Some(AreaElement { name: divisions.shown_name(id).to_owned(), code: None, span })
+                    let name = Wording(Words::Written(divisions.shown_name(id)));
+                    Some(AreaReading { name, code: None, span })
                 }
-                (None, _, Some([start, end])) => {
-                    let name = self.original[start as usize..end as usize].iter().collect();
-                    Some(AreaElement { name, code: None, span })
+                (None, _, Some(written)) => {
+                    let name = Wording(Words::Written(slice(self.text, written)));
+                    Some(AreaReading { name, code: None, span })
                 }
                 (None, _, None) => None,
             };
@@ -200,30 +131,10 @@ impl Writer<'_> {
         self.folded.original(start, end)
     }
 
-    fn element(&mut self, start: usize, end: usize, value: Option<Label>) -> Element {
+    fn element(&mut self, start: usize, end: usize, value: Option<Label>) -> ElementReading<'a> {
         let span = self.take(start, end);
-        let value = match value {
-            Some(value) => value.as_str().to_owned(),
-            None => self.folded.chars()[start..end].iter().collect(),
-        };
-        Element { text: self.original[span[0] as usize..span[1] as usize].iter().collect(), value, span }
-    }
-
-    fn residue(&self) -> String {
-        let mut out = String::new();
-        let mut apart = false;
-        for (&c, &taken) in self.folded.chars().iter().zip(self.taken.iter()) {
-            if taken || is_gap(c) {
-                apart = true;
-                continue;
-            }
-            if apart && !out.is_empty() {
-                out.push(' ');
-            }
-            apart = false;
-            out.push(c);
-        }
-        out
+        let folded = || Words::Folded(&self.folded.chars()[start..end]);
+        ElementReading { value: Wording(value.map_or_else(folded, Words::Number)), span }
     }
 }
 
@@ -239,7 +150,8 @@ pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use crate::divisions::Divisions;
+    use crate::parse::{AreaElement, Element, Parsed, parse};
     use proptest::prelude::*;
 
     fn read(text: &str) -> Parsed {

@@ -33,6 +33,11 @@ impl Label {
         std::str::from_utf8(&self.bytes[..self.len as usize]).unwrap_or_default()
     }
 
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -41,7 +41,7 @@ pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
                     }
                 }
                 DoorKind::Bare if later > 0 => Role::Building,
-                DoorKind::Bare if door.value.as_str().len() >= 3 => Role::Room,
+                DoorKind::Bare if door.value.len() >= 3 => Role::Room,
                 DoorKind::Bare => Role::Building,
             };
         out[i] = role;
