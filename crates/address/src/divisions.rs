@@ -63,6 +63,20 @@ struct Row {
     end: u32,
 }
 
+/// Where a row lies in the tree.
+#[derive(Debug, Clone, Copy)]
+struct Lineage {
+    /// `u32::MAX` where there is none.
+    parent: u32,
+    /// One past the last row within this one.
+    end: u32,
+    level: Level,
+    /// It exists only in the tables (市辖区).
+    is_filler: bool,
+    /// A province that is a city: the next row is that city.
+    is_municipality: bool,
+}
+
 /// A division that is no more, and what it became. Two successors: it was split, the rest must decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Former {
@@ -92,9 +106,8 @@ pub struct Divisions {
     rows: Vec<Row>,
     /// The code of each row; they rise.
     codes: Vec<u64>,
-    /// The level of each row, and one past the last row within it: what every text asks for, close together.
-    levels: Vec<Level>,
-    ends: Vec<u32>,
+    /// What every text asks of a row, close together.
+    lineage: Vec<Lineage>,
     cities: Cities,
     former: Vec<Former>,
     /// Of provinces to townships.
@@ -155,8 +168,12 @@ impl Divisions {
         &self.rows[id.row() as usize]
     }
 
+    fn lineage(&self, id: DivisionId) -> &Lineage {
+        &self.lineage[id.row() as usize]
+    }
+
     pub(crate) fn level(&self, id: DivisionId) -> Level {
-        if id.community().is_some() { Level::Community } else { self.levels[id.row() as usize] }
+        if id.community().is_some() { Level::Community } else { self.lineage(id).level }
     }
 
     /// Provinces to townships, parents first.
@@ -177,13 +194,13 @@ impl Divisions {
     /// The provinces, cities, counties and townships that bear this name today, in full or short.
     pub fn named(&self, name: &str) -> Vec<DivisionId> {
         let key: Vec<char> = crate::fold::folded(name).chars().collect();
-        self.names.exact(&key).iter().filter(|m| m.naming <= Naming::Short).map(|m| m.id).collect()
+        self.names.exact(&key).iter().filter(|m| m.naming() <= Naming::Short).map(|m| m.id()).collect()
     }
 
     /// The same, and communities as texts write them (`锁四社区`, `张庄村`), of those that lie in `area`.
     pub fn named_within(&self, name: &str, area: DivisionId) -> Vec<DivisionId> {
         let key: Vec<char> = crate::fold::folded(name).chars().collect();
-        let meanings = self.names.exact(&key).iter().filter(|m| m.naming <= Naming::Short).map(|m| m.id);
+        let meanings = self.names.exact(&key).iter().filter(|m| m.naming() <= Naming::Short).map(|m| m.id());
         let mut found: Vec<DivisionId> = meanings.filter(|&id| self.within(id, area)).collect();
         self.cities.prefixes(&self.rows, area, &key, |length, id| {
             if length == key.len() && self.within(id, area) {
@@ -221,7 +238,7 @@ impl Divisions {
     pub fn parent(&self, id: DivisionId) -> Option<DivisionId> {
         match id.community() {
             Some(_) => Some(DivisionId::of_row(id.row())),
-            None => self.row(id).parent.map(DivisionId::of_row),
+            None => Some(self.lineage(id).parent).filter(|&p| p != u32::MAX).map(DivisionId::of_row),
         }
     }
 
@@ -239,7 +256,7 @@ impl Divisions {
     pub fn within(&self, inner: DivisionId, outer: DivisionId) -> bool {
         match outer.community() {
             Some(_) => inner == outer,
-            None => outer.row() <= inner.row() && inner.row() < self.ends[outer.row() as usize],
+            None => outer.row() <= inner.row() && inner.row() < self.lineage(outer).end,
         }
     }
 
@@ -250,21 +267,22 @@ impl Divisions {
 
     /// The name to show: a municipality's 市辖区 is the municipality.
     pub fn shown_name(&self, id: DivisionId) -> &str {
-        let division = self.get(id);
-        match (division.level, self.parent(id)) {
-            (Level::City, Some(parent)) if load::is_filler(division.name) => self.get(parent).name,
-            _ => division.name,
+        match (self.level(id), self.parent(id)) {
+            (Level::City, Some(parent)) if self.lineage(id).is_filler => self.row(parent).name,
+            _ => self.get(id).name,
         }
+    }
+
+    /// Does the level exist only in the tables, under a name that says nothing (县, 省直辖县级行政区划)? 市辖区 is shown as
+    /// its municipality.
+    pub(crate) fn is_nameless(&self, id: DivisionId) -> bool {
+        id.community().is_none() && self.lineage(id).is_filler && self.row(id).name != "市辖区"
     }
 
     /// The one city level of a municipality (上海市 is a province and a city).
     pub(crate) fn municipality(&self, province: DivisionId) -> Option<DivisionId> {
-        if self.level(province) != Level::Province {
-            return None;
-        }
-        let city = DivisionId::of_row(province.row() + 1);
-        let row = self.rows.get(city.row() as usize);
-        row.is_some_and(|c| c.level == Level::City && c.name == "市辖区").then_some(city)
+        let is_one = province.community().is_none() && self.lineage(province).is_municipality;
+        is_one.then(|| DivisionId::of_row(province.row() + 1))
     }
 
     /// Which area a feed's default names: a code, or a city's or county's name.

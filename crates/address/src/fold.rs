@@ -10,7 +10,7 @@ mod characters;
 mod numerals;
 
 pub use numerals::chinese_number;
-pub(crate) use numerals::is_numeral;
+pub(crate) use numerals::{NUMERALS, is_numeral};
 
 /// Folded text with its way back to the original. Reuse one across calls: nothing is allocated then.
 #[derive(Debug, Default, Clone)]

@@ -3,19 +3,49 @@
 //!
 //! ```text
 //!  first two characters ─► filter ─► bucket ─► 西湖 │ 西湖区 │ 西湖街道 │ 西湖镇      one after the other, sorted
-//!                         (no, in                │      │
-//!                       nine of ten)             └──────┴─► meanings: division, naming, level
+//!                         (no, in                each with its meanings: division, naming, level
+//!                       nine of ten)
 //! ```
 
 use super::{DivisionId, Naming};
 use crate::model::Level;
 
-/// A division that a name may mean.
+/// A division that a name may mean: its row, how it is named, its level, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Meaning {
-    pub id: DivisionId,
-    pub naming: Naming,
-    pub level: Level,
+pub(crate) struct Meaning(u32);
+
+const NAMINGS: [Naming; 5] =
+    [Naming::Full, Naming::Short, Naming::Former, Naming::FormerShort, Naming::FormerVague];
+
+impl Meaning {
+    /// `id` is no community.
+    pub fn new(id: DivisionId, naming: Naming, level: Level) -> Self {
+        Self(id.row() << 6 | (naming as u32) << 3 | level as u32)
+    }
+
+    #[inline]
+    pub fn id(self) -> DivisionId {
+        DivisionId::of_row(self.0 >> 6)
+    }
+
+    pub fn parts(self) -> (DivisionId, Naming, Level) {
+        (self.id(), self.naming(), self.level())
+    }
+
+    #[inline]
+    pub fn naming(self) -> Naming {
+        NAMINGS[(self.0 >> 3 & 7) as usize % NAMINGS.len()]
+    }
+
+    #[inline]
+    pub fn level(self) -> Level {
+        match self.0 & 7 {
+            1 => Level::Province,
+            2 => Level::City,
+            3 => Level::County,
+            _ => Level::Township,
+        }
+    }
 }
 
 /// A name of the index.
@@ -28,17 +58,16 @@ pub(crate) struct NameIndex {
     filter: Vec<u64>,
     /// Two characters (21 bits each) and where their names begin (22 bits); 0 is free.
     buckets: Vec<u64>,
-    /// Per name: its length, how many meanings, the first of them, its characters from the third on. A length of 0
-    /// closes the names of one beginning.
-    names: Vec<u32>,
-    meanings: Vec<Meaning>,
+    /// Per name: its length and how many meanings it has, its characters from the third on, the meanings: words of
+    /// different kinds in one column, so that they lie together. A length of 0 closes the names of one beginning.
+    names: Vec<Meaning>,
 }
 
 const CHARACTER_BITS: u32 = 21;
 const OFFSET_BITS: u32 = 22;
 const FILTER_BITS: u32 = 19;
-/// Length, number of meanings, first meaning.
-const HEAD: usize = 3;
+/// Of the first word of a name: its length in characters.
+const LENGTH_BITS: u32 = 8;
 
 fn pair(first: char, second: char) -> u64 {
     u64::from(first as u32) << CHARACTER_BITS | u64::from(second as u32)
@@ -51,20 +80,21 @@ fn hashed(pair: u64) -> u64 {
 impl NameIndex {
     /// Lays out `names`, sorted, distinct and of at least two characters, each with its meanings.
     pub fn new<'n>(names: impl Iterator<Item = (&'n [char], &'n [Meaning])>) -> Self {
-        let mut out = Self { filter: vec![0; 1 << (FILTER_BITS - 6)], names: vec![0], ..Self::default() };
+        let mut out =
+            Self { filter: vec![0; 1 << (FILTER_BITS - 6)], names: vec![Meaning(0)], ..Self::default() };
         let mut pairs: Vec<u64> = Vec::new();
         for (name, meanings) in names {
             let [first, second, rest @ ..] = name else { continue };
             let pair = pair(*first, *second);
             if pairs.last().is_none_or(|last| last >> OFFSET_BITS != pair) {
-                out.names.push(0);
+                out.names.push(Meaning(0));
                 pairs.push(pair << OFFSET_BITS | out.names.len() as u64);
             }
-            out.names.extend([name.len(), meanings.len(), out.meanings.len()].map(|n| n as u32));
-            out.names.extend(rest.iter().map(|&c| c as u32));
-            out.meanings.extend_from_slice(meanings);
+            out.names.push(Meaning((meanings.len() << LENGTH_BITS | name.len()) as u32));
+            out.names.extend(rest.iter().map(|&c| Meaning(c as u32)));
+            out.names.extend_from_slice(meanings);
         }
-        out.names.push(0);
+        out.names.push(Meaning(0));
         debug_assert!(out.names.len() < 1 << OFFSET_BITS, "invariant: offsets fit into a bucket");
         out.buckets = vec![0; (pairs.len() * 2).next_power_of_two().max(2)];
         for entry in pairs {
@@ -110,19 +140,36 @@ impl NameIndex {
     pub fn prefixes(&self, text: &[char], mut found: impl FnMut(NameId, usize)) {
         let [first, second, ref rest @ ..] = *text else { return };
         let Some(mut at) = self.beginning(first, second) else { return };
-        while let Some(length) = self.names.get(at).map(|&n| n as usize).filter(|&n| n > 0) {
-            let own = &self.names[at + HEAD..at + HEAD + length - 2];
-            if own.len() <= rest.len() && own.iter().zip(rest).all(|(&own, &c)| own == c as u32) {
-                found(NameId(at as u32), length);
+        loop {
+            let (length, count) = self.head(at);
+            if length == 0 {
+                return;
             }
-            at += HEAD + own.len();
+            let own = &self.names[at + 1..at + length - 1];
+            let mut alike = own.iter().zip(rest).skip_while(|(own, c)| own.0 == **c as u32);
+            match alike.next() {
+                None if own.len() <= rest.len() => found(NameId(at as u32), length),
+                // They are sorted: the rest of them is behind the text too.
+                Some((own, c)) if own.0 > *c as u32 => return,
+                _ => {}
+            }
+            at += length - 1 + count;
         }
     }
 
+    /// The length of the name at `at`, and how many meanings it has.
+    #[inline]
+    fn head(&self, at: usize) -> (usize, usize) {
+        let head = self.names.get(at).map_or(0, |head| head.0 as usize);
+        (head & ((1 << LENGTH_BITS) - 1), head >> LENGTH_BITS)
+    }
+
+    #[inline]
     pub fn meanings(&self, name: NameId) -> &[Meaning] {
         let at = name.0 as usize;
-        let (count, first) = (self.names[at + 1] as usize, self.names[at + 2] as usize);
-        &self.meanings[first..first + count]
+        let (length, count) = self.head(at);
+        let first = at + length.max(1) - 1;
+        &self.names[first..first + count]
     }
 
     /// What the name that is exactly `text` means; nothing where there is none.
@@ -146,8 +193,7 @@ mod tests {
         let words = ["云栖", "云栖区", "云栖街道", "云湖镇", "松涛𠀀乡"];
         let mut names: Vec<Vec<char>> = words.iter().map(|s| s.chars().collect()).collect();
         names.sort();
-        let meaning =
-            |n: usize| Meaning { id: DivisionId(n as u32), naming: Naming::Full, level: Level::Township };
+        let meaning = |n: usize| Meaning::new(DivisionId::of_row(n as u32), NAMINGS[n], Level::Township);
         let meanings: Vec<Vec<Meaning>> = (0..names.len()).map(|n| vec![meaning(n); n + 1]).collect();
         let index = NameIndex::new(names.iter().map(Vec::as_slice).zip(meanings.iter().map(Vec::as_slice)));
         let read = |text: &str| {
@@ -162,6 +208,7 @@ mod tests {
         for (name, meanings) in names.iter().zip(&meanings) {
             assert_eq!(index.exact(name), meanings);
         }
+        assert_eq!(meaning(4).parts(), (DivisionId::of_row(4), Naming::FormerVague, Level::Township));
         assert!(index.exact(&names[0][..1]).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use super::communities::Signs;
 use super::names::NameFolder;
-use super::{Cities, DivisionId, Divisions, Former, Meaning, NameIndex, Naming, Row};
+use super::{Cities, DivisionId, Divisions, Former, Lineage, Meaning, NameIndex, Naming, Row};
 use crate::fold::folded;
 use crate::model::Level;
 
@@ -17,7 +17,7 @@ const LEVELS: [(Level, usize, u32); 4] =
     [(Level::Province, 2, 10), (Level::City, 2, 8), (Level::County, 2, 6), (Level::Township, 3, 3)];
 
 /// Levels that exist only in the tables.
-pub(super) fn is_filler(name: &str) -> bool {
+fn is_filler(name: &str) -> bool {
     matches!(name, "市辖区" | "县" | "省直辖县级行政区划" | "自治区直辖县级行政区划")
 }
 
@@ -25,11 +25,10 @@ pub(super) fn bundled() -> Divisions {
     let mut signs = Signs::default();
     let rows = rows(&mut signs);
     let codes = rows.iter().map(|row| row.code).collect();
-    let levels = rows.iter().map(|row| row.level).collect();
-    let ends = rows.iter().map(|row| row.end).collect();
+    let lineage = (0..rows.len()).map(|row| lineage(&rows, row)).collect();
     let cities = Cities::new(signs, &rows);
     let mut divisions =
-        Divisions { rows, codes, levels, ends, cities, former: Vec::new(), names: NameIndex::default() };
+        Divisions { rows, codes, lineage, cities, former: Vec::new(), names: NameIndex::default() };
     divisions.former = history(&divisions);
     let mut names = Names::default();
     let mut folder = NameFolder::default();
@@ -107,9 +106,8 @@ impl Names {
                 keys.push((name(entry), meanings.len() as u32));
             }
             let first = keys.last().map_or(0, |key| key.1 as usize);
-            if meanings[first..].iter().all(|m| m.id != entry.id) {
-                let (id, naming) = (entry.id, entry.naming);
-                meanings.push(Meaning { id, naming, level: divisions.level(id) });
+            if meanings[first..].iter().all(|m| m.id() != entry.id) {
+                meanings.push(Meaning::new(entry.id, entry.naming, divisions.level(entry.id)));
             }
         }
         let ends = keys.iter().skip(1).map(|key| key.1 as usize).chain([meanings.len()]);
@@ -145,6 +143,18 @@ fn rows(signs: &mut Signs) -> Vec<Row> {
         }
     }
     rows
+}
+
+fn lineage(rows: &[Row], at: usize) -> Lineage {
+    let row = &rows[at];
+    let city = rows.get(at + 1).is_some_and(|city| city.level == Level::City && city.name == "市辖区");
+    Lineage {
+        parent: row.parent.unwrap_or(u32::MAX),
+        end: row.end,
+        level: row.level,
+        is_filler: is_filler(row.name),
+        is_municipality: row.level == Level::Province && city,
+    }
 }
 
 fn history(divisions: &Divisions) -> Vec<Former> {

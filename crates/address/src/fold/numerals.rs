@@ -32,8 +32,13 @@ fn multiple(c: char) -> Option<u32> {
     })
 }
 
+/// All of which [`is_numeral`] is true.
+pub(crate) const NUMERALS: &str = "零〇一壹二贰两三叁四肆五伍六陆七柒八捌九玖十拾廿卅百";
+
+#[inline]
 pub(crate) fn is_numeral(c: char) -> bool {
-    digit(c).is_some() || multiple(c).is_some()
+    const SET: &CharSet = &CharSet::new(NUMERALS);
+    SET.has(c)
 }
 
 /// The number that a run of Chinese numerals means: by place (二〇一 is 201) or by value (二十三 is 23).
@@ -194,5 +199,16 @@ fn decimal(mut n: u32, buffer: &mut [u8; 10]) -> &[u8] {
         if n == 0 {
             return &buffer[at..];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numerals_are_those_that_have_a_value() {
+        let numerals = ('\0'..='\u{ffff}').filter(|&c| digit(c).is_some() || multiple(c).is_some());
+        assert!(numerals.eq(('\0'..='\u{ffff}').filter(|&c| is_numeral(c))));
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Area {
     beginning: u8,
     found: Vec<(NameId, usize)>,
     kept: Vec<DivisionId>,
+    before: Vec<DivisionId>,
 }
 
 const CONTEXT_MAX: usize = 24;
@@ -65,7 +66,7 @@ fn late_start(divisions: &Divisions, text: &[char]) -> Option<usize> {
     (1..=lead.min(text.len())).find(|&at| {
         let mut found = false;
         divisions.names().prefixes(&text[at..], |name, length| {
-            let wide = |m: &Meaning| m.naming == Naming::Full && m.level <= Level::County;
+            let wide = |m: &Meaning| m.naming() == Naming::Full && m.level() <= Level::County;
             let market = matches!(text.get(at + length), Some('场' | '民'));
             found |= length >= 3 && !market && divisions.names().meanings(name).iter().any(wide);
         });
@@ -137,7 +138,9 @@ impl Area {
 
     /// Narrows the context to what agrees with `ids`.
     fn settle(&mut self, divisions: &Divisions, ids: &[DivisionId]) {
-        let before = std::mem::take(&mut self.context);
+        std::mem::swap(&mut self.context, &mut self.before);
+        self.context.clear();
+        let before = &self.before;
         for &id in ids {
             let mut agreeing = before.iter().filter(|&&c| divisions.agree(c, id)).peekable();
             if agreeing.peek().is_none() {

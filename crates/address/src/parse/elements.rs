@@ -97,13 +97,13 @@ impl<'a> Writer<'a> {
             });
             let span = mention.map(|m| self.take(m.start, m.end));
             let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
-            let element = match (known.or(only).filter(|&id| !is_nameless(divisions, id)), likely, span) {
+            let element = match (known.or(only).filter(|&id| !divisions.is_nameless(id)), likely, span) {
                 (Some(id), _, span) => {
                     let name = Wording(Words::Written(divisions.shown_name(id)));
                     Some(AreaReading { name, code: Some(divisions.get(id).code), span })
                 }
                 // Several bear the name: the likeliest by name, without a code.
-                (None, Some(id), span) if !is_nameless(divisions, id) => {
+                (None, Some(id), span) if !divisions.is_nameless(id) => {
                     let name = Wording(Words::Written(divisions.shown_name(id)));
                     Some(AreaReading { name, code: None, span })
                 }
@@ -136,11 +136,6 @@ impl<'a> Writer<'a> {
         let folded = || Words::Folded(&self.folded.chars()[start..end]);
         ElementReading { value: Wording(value.map_or_else(folded, Words::Number)), span }
     }
-}
-
-/// Levels that exist only in the tables.
-fn is_nameless(divisions: &Divisions, id: DivisionId) -> bool {
-    ["县", "省直辖县级行政区划", "自治区直辖县级行政区划"].contains(&divisions.get(id).name)
 }
 
 pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {

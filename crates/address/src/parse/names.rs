@@ -8,7 +8,9 @@
 mod vocabulary;
 
 use super::area::is_gap;
+use super::words::Bits;
 use crate::charset::one_of;
+use std::sync::OnceLock;
 use vocabulary::{ENDS, FOLLOWERS, NEARBY, PARTS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,17 +114,28 @@ pub(super) fn pieces(text: &[char], start: usize, end: usize, out: &mut Vec<Piec
 
 const PIECES_MAX: usize = 16;
 
+/// What gaps, and the words of [`near`], [`part`] and [`group`], begin with: most characters of a name are none of it.
+fn breaks() -> &'static Bits {
+    static BREAKS: OnceLock<Bits> = OnceLock::new();
+    const MARKS: &str =
+        " -()/#0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ东西南北中上下向往前";
+    BREAKS.get_or_init(|| NEARBY.begins.or(&PARTS.begins).and_chars(MARKS).and_chars(crate::fold::NUMERALS))
+}
+
 /// How long the name is that `text` begins with, and what it is by its ending.
 fn name(text: &[char]) -> (usize, PieceKind) {
+    let breaks = breaks();
     let mut at = 1;
     while at < text.len() {
-        if is_gap(text[at]) || near(&text[at..], false) > 0 {
+        let may_break = breaks.may_have(text[at]);
+        debug_assert!(may_break || near(&text[at..], false) + group(&text[at..]) + part(&text[at..]) == 0);
+        if may_break && (is_gap(text[at]) || near(&text[at..], false) > 0) {
             break;
         }
-        if at >= 2 && group(&text[at..]) > 0 {
+        if may_break && at >= 2 && group(&text[at..]) > 0 {
             break;
         }
-        let length = if at >= 2 { part(&text[at..]) } else { 0 };
+        let length = if may_break && at >= 2 { part(&text[at..]) } else { 0 };
         if length > 0 {
             // 青禾二区: too short to be a name without it.
             let needed = at == 2 && text[at + length - 1] == '区' && !one_of!(text[at], "东西南北中");

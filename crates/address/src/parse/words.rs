@@ -1,75 +1,145 @@
 //! Lists of words, found by one of their characters: nearly always a single look tells that none is there.
 
+use crate::charset::decode;
 use std::sync::OnceLock;
 
-/// Words that are looked for where a text begins or ends with them. Laid out when first used.
+/// A set of characters, of which a few others may be taken for members: bit (character modulo 4096) is set.
+#[derive(Clone, Copy)]
+pub(crate) struct Bits([u64; 64]);
+
+impl Bits {
+    pub const EMPTY: Bits = Bits([0; 64]);
+
+    const fn add(&mut self, c: char) {
+        self.0[(c as usize / 64) % 64] |= 1 << (c as u32 % 64);
+    }
+
+    /// With the members of `other` too.
+    pub const fn or(mut self, other: &Bits) -> Self {
+        let mut at = 0;
+        while at < 64 {
+            self.0[at] |= other.0[at];
+            at += 1;
+        }
+        self
+    }
+
+    /// With the characters of `list` too.
+    pub const fn and_chars(mut self, list: &str) -> Self {
+        let (bytes, mut at) = (list.as_bytes(), 0);
+        while at < bytes.len() {
+            let (c, length) = decode(bytes, at);
+            self.add(c);
+            at += length;
+        }
+        self
+    }
+
+    #[inline(always)]
+    pub fn may_have(&self, c: char) -> bool {
+        self.0[(c as usize / 64) % 64] >> (c as u32 % 64) & 1 != 0
+    }
+}
+
+/// Words that are looked for where a text begins or ends with them.
 pub(crate) struct Words {
     /// Parted by spaces.
     list: &'static str,
+    /// What words begin with, and end with.
+    pub begins: Bits,
+    pub ends: Bits,
+    /// Laid out when a word may first be there.
     table: OnceLock<Table>,
 }
 
 struct Table {
-    /// Bit (character modulo 4096) is set where a word begins, or ends, with the character.
-    begins: [u64; 64],
-    ends: [u64; 64],
-    by_first: Vec<Vec<char>>,
-    by_last: Vec<Vec<char>>,
+    by_first: Group,
+    by_last: Group,
 }
 
-fn bit(c: char) -> (usize, u64) {
-    let n = c as u32 % 4096;
-    ((n / 64) as usize, 1 << (n % 64))
+/// Words of one list, grouped by one of their characters modulo 256; in a group the longest first, so that the first
+/// match is the longest.
+struct Group {
+    words: Vec<Box<[char]>>,
+    ranges: [(u16, u16); 256],
+}
+
+impl Group {
+    fn new(list: &str, by: impl Fn(&[char]) -> char) -> Self {
+        let mut words: Vec<Box<[char]>> = list.split_whitespace().map(|w| w.chars().collect()).collect();
+        let group = |word: &[char]| by(word) as usize % 256;
+        words.sort_by_key(|w| (group(w), std::cmp::Reverse(w.len())));
+        let mut ranges = [(0, 0); 256];
+        for (at, word) in (0..).zip(&words) {
+            let range = &mut ranges[group(word)];
+            *range = (if range.1 == 0 { at } else { range.0 }, at + 1);
+        }
+        Self { words, ranges }
+    }
+
+    /// The length of the first word of the group of `c` that is one by `is_there`.
+    #[inline]
+    fn find(&self, c: char, is_there: impl Fn(&[char]) -> bool) -> usize {
+        let (start, end) = self.ranges[c as usize % 256];
+        let words = &self.words[usize::from(start)..usize::from(end)];
+        words.iter().find(|w| is_there(w)).map_or(0, |w| w.len())
+    }
 }
 
 impl Words {
     pub const fn new(list: &'static str) -> Self {
-        Self { list, table: OnceLock::new() }
+        let (mut begins, mut ends) = (Bits::EMPTY, Bits::EMPTY);
+        let (bytes, mut at, mut last) = (list.as_bytes(), 0, ' ');
+        while at < bytes.len() {
+            let (c, length) = decode(bytes, at);
+            if last == ' ' && c != ' ' {
+                begins.add(c);
+            }
+            if c == ' ' && last != ' ' {
+                ends.add(last);
+            }
+            (last, at) = (c, at + length);
+        }
+        if last != ' ' {
+            ends.add(last);
+        }
+        Self { list, begins, ends, table: OnceLock::new() }
     }
 
     fn table(&self) -> &Table {
-        self.table.get_or_init(|| {
-            let words: Vec<Vec<char>> = self.list.split_whitespace().map(|w| w.chars().collect()).collect();
-            let mut table =
-                Table { begins: [0; 64], ends: [0; 64], by_first: words.clone(), by_last: words.clone() };
-            for word in &words {
-                if let [first, .., last] | [first @ last] = word[..] {
-                    table.begins[bit(first).0] |= bit(first).1;
-                    table.ends[bit(last).0] |= bit(last).1;
-                }
-            }
-            // Of one character the longest first, so that the first match is the longest.
-            table.by_first.sort_by_key(|w| (w.first().copied(), std::cmp::Reverse(w.len())));
-            table.by_last.sort_by_key(|w| (w.last().copied(), std::cmp::Reverse(w.len())));
-            table
+        self.table.get_or_init(|| Table {
+            by_first: Group::new(self.list, |word| word[0]),
+            by_last: Group::new(self.list, |word| word[word.len() - 1]),
         })
     }
 
     /// The length of the longest word that `text` begins with; 0 where there is none.
+    #[inline]
     pub fn beginning(&self, text: &[char]) -> usize {
-        let Some(&first) = text.first() else { return 0 };
-        let table = self.table();
-        let (at, mask) = bit(first);
-        if table.begins[at] & mask == 0 {
-            return 0;
+        match text.first() {
+            Some(&first) if self.begins.may_have(first) => {
+                self.table().by_first.find(first, |word| has_prefix(text, word))
+            }
+            _ => 0,
         }
-        let from = table.by_first.partition_point(|w| w.first() < Some(&first));
-        let same = table.by_first[from..].iter().take_while(|w| w.first() == Some(&first));
-        same.map(Vec::as_slice).find(|w| text.starts_with(w)).map_or(0, <[char]>::len)
     }
 
     /// The length of the longest word that `text` ends with; 0 where there is none.
+    #[inline]
     pub fn ending(&self, text: &[char]) -> usize {
-        let Some(&last) = text.last() else { return 0 };
-        let table = self.table();
-        let (at, mask) = bit(last);
-        if table.ends[at] & mask == 0 {
-            return 0;
+        match text.last() {
+            Some(&last) if self.ends.may_have(last) => self.table().by_last.find(last, |word| {
+                word.len() <= text.len() && has_prefix(&text[text.len() - word.len()..], word)
+            }),
+            _ => 0,
         }
-        let from = table.by_last.partition_point(|w| w.last() < Some(&last));
-        let same = table.by_last[from..].iter().take_while(|w| w.last() == Some(&last));
-        same.map(Vec::as_slice).find(|w| text.ends_with(w)).map_or(0, <[char]>::len)
     }
+}
+
+/// As `starts_with`, but without a call: words are short.
+#[inline]
+fn has_prefix(text: &[char], word: &[char]) -> bool {
+    word.len() <= text.len() && word.iter().zip(text).all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::is_gap;
 use crate::charset::one_of;
-use crate::divisions::{DivisionId, Divisions, Meaning, Naming};
+use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
 
@@ -68,7 +68,8 @@ impl<'a> Behind<'a> {
     pub fn names_within(&self, divisions: &Divisions, id: DivisionId) -> bool {
         let mut found = false;
         divisions.names().prefixes(self.text, |name, length| {
-            found |= divisions.names().meanings(name).iter().any(|&Meaning { id: inner, naming, level }| {
+            found |= divisions.names().meanings(name).iter().any(|meaning| {
+                let (inner, naming, level) = meaning.parts();
                 let named = match naming {
                     Naming::Full => level <= Level::Township,
                     Naming::Short if inner != id && level <= Level::County => {

@@ -2,7 +2,7 @@
 //! may tell (西湖区转塘: 转塘 is a township of the one), or nothing does.
 
 use super::{Area, is_gap};
-use crate::divisions::{DivisionId, Divisions, Meaning, Naming};
+use crate::divisions::{DivisionId, Divisions, Naming};
 use crate::model::Level;
 
 /// How far behind the area names are looked for that tell.
@@ -43,7 +43,8 @@ fn votes(divisions: &Divisions, text: &[char], candidate: DivisionId) -> u32 {
             continue;
         }
         divisions.names().prefixes(&text[at..], |name, _| {
-            for &Meaning { id, naming, level } in divisions.names().meanings(name) {
+            for meaning in divisions.names().meanings(name) {
+                let (id, naming, level) = meaning.parts();
                 let vote = match (level, naming) {
                     (Level::Province | Level::City, Naming::Full | Naming::Short)
                         if divisions.within(candidate, id) =>

@@ -2,7 +2,7 @@
 
 use super::{Area, Mention, starts};
 use crate::charset::one_of;
-use crate::divisions::{Divisions, Meaning, Naming};
+use crate::divisions::{Divisions, Naming};
 use crate::model::Level;
 use crate::parse::words::Words;
 
@@ -85,7 +85,8 @@ impl Area {
 fn names_division(divisions: &Divisions, text: &[char]) -> bool {
     let mut found = false;
     divisions.names().prefixes(text, |name, _| {
-        found |= divisions.names().meanings(name).iter().any(|&Meaning { naming, level, .. }| {
+        found |= divisions.names().meanings(name).iter().any(|meaning| {
+            let (_, naming, level) = meaning.parts();
             level <= Level::County && naming == Naming::Full
                 || level <= Level::City && naming == Naming::Short
         });

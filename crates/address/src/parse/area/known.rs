@@ -36,7 +36,7 @@ impl Area {
                 behind.text,
                 ['场' | '民', ..] | ['政', '府' | '务' | '法' | '协' | '公' | '工', ..]
             ))
-            && !meanings.iter().any(|m| behind.names_within(divisions, m.id))
+            && !meanings.iter().any(|m| behind.names_within(divisions, m.id()))
         {
             return None;
         }
@@ -46,7 +46,7 @@ impl Area {
         for &meaning in meanings {
             if kept.len() < CONTEXT_MAX && self.fits(divisions, &text[start..end], &behind, meanings, meaning)
             {
-                let Meaning { id, naming, level } = meaning;
+                let (id, naming, level) = meaning.parts();
                 // What bears the name today, before what once did.
                 let former = |n: Naming| n > Naming::Short;
                 if best.is_some_and(|b| former(b.1) && naming == Naming::Full) {
@@ -110,9 +110,13 @@ impl Area {
         name: &[char],
         behind: &Behind<'_>,
         meanings: &[Meaning],
-        Meaning { id, naming, level }: Meaning,
+        meaning: Meaning,
     ) -> bool {
-        let agrees = self.context.iter().any(|&c| divisions.agree(c, id));
+        let (id, naming, level) = meaning.parts();
+        let agrees = self.agrees(divisions, id, level);
+        if !agrees && !self.context.is_empty() {
+            return false;
+        }
         let near = || agrees && self.context.iter().any(|&c| divisions.level(c) >= Level::City);
         let anywhere = self.context.is_empty();
         let names_road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
@@ -172,6 +176,13 @@ impl Area {
         }
     }
 
+    /// Does `id`, of this level, lie in what the text allows so far, or that in it?
+    fn agrees(&self, divisions: &Divisions, id: DivisionId, level: Level) -> bool {
+        // What is deeper cannot hold what is wider: its line is not looked at, for it lies far away in memory.
+        let agrees = |c| divisions.within(id, c) || level < divisions.level(c) && divisions.within(c, id);
+        self.context.iter().any(|&c| agrees(c))
+    }
+
     /// Was `id` named since the text last began anew?
     fn names(&self, id: DivisionId) -> bool {
         self.mentions.iter().any(|m| m.beginning == self.beginning && m.division == Some(id))
@@ -187,7 +198,7 @@ impl Area {
 
     /// 柯桥翠湖小区: the text begins with a county's short name that no other division bears.
     fn begins_with_county(&self, behind: &Behind<'_>, meanings: &[Meaning]) -> bool {
-        let wide = meanings.iter().filter(|m| m.naming <= Naming::Short && m.level <= Level::County);
+        let wide = meanings.iter().filter(|m| m.naming() <= Naming::Short && m.level() <= Level::County);
         self.mentions.is_empty() && wide.count() == 1 && behind.may_follow_county()
     }
 
@@ -199,9 +210,8 @@ impl Area {
         parted: bool,
         meanings: &[Meaning],
     ) -> bool {
-        let Some(&Meaning { id, naming, level }) = meanings.iter().min_by_key(|m| (m.naming, m.level)) else {
-            return false;
-        };
+        let Some(first) = meanings.iter().min_by_key(|m| (m.naming(), m.level())) else { return false };
+        let (id, naming, level) = first.parts();
         let clear = match naming {
             // 城区, 郊区: of another city only where nothing else is meant.
             Naming::Full | Naming::Former => level <= Level::County && end - start > 2,
@@ -222,10 +232,10 @@ impl Area {
         if text_agrees {
             // The text is right.
             self.context.clear();
-            let best = meanings.iter().filter(|m| m.naming == naming && m.level == level);
-            self.context.extend(best.map(|m| m.id).take(CONTEXT_MAX));
+            let best = meanings.iter().filter(|m| m.naming() == naming && m.level() == level);
+            self.context.extend(best.map(|m| m.id()).take(CONTEXT_MAX));
         } else if level <= Level::City || self.elsewhere.is_none() {
-            self.context.extend(meanings.iter().filter(|m| m.naming == naming).map(|m| m.id).take(4));
+            self.context.extend(meanings.iter().filter(|m| m.naming() == naming).map(|m| m.id()).take(4));
         }
         if level <= Level::City || text_agrees {
             self.elsewhere = Some(id);
@@ -251,8 +261,8 @@ impl Area {
         };
         let township = meanings
             .iter()
-            .find(|m| m.naming == Naming::Full && m.level == Level::Township && same_city(m.id));
-        let Some(&Meaning { id, naming, .. }) = township else { return false };
+            .find(|m| m.naming() == Naming::Full && m.level() == Level::Township && same_city(m.id()));
+        let Some((id, naming, _)) = township.map(|m| m.parts()) else { return false };
         if self.names(id) {
             return false;
         }
