@@ -252,6 +252,17 @@ impl Divisions {
         self.line(id).find(|&d| self.level(d) == level)
     }
 
+    /// The division of each level, by its number, that `id` is or lies in. The city of a municipality is also that of
+    /// its province.
+    pub(crate) fn line_by_level(&self, id: DivisionId) -> [Option<DivisionId>; 6] {
+        let mut line = [None; 6];
+        line[Level::City as usize] = self.municipality(id);
+        for id in self.line(id) {
+            line[self.level(id) as usize] = Some(id);
+        }
+        line
+    }
+
     /// Is `inner` the same as `outer`, or within it?
     pub fn within(&self, inner: DivisionId, outer: DivisionId) -> bool {
         match outer.community() {

@@ -42,6 +42,7 @@ pub(crate) struct Area {
     /// The text names a place outside the feed's default area.
     pub elsewhere: Option<DivisionId>,
     beginning: u8,
+    deepest: Level,
     found: Vec<(NameId, usize)>,
     kept: Vec<DivisionId>,
     before: Vec<DivisionId>,
@@ -82,7 +83,7 @@ impl Area {
         self.context.extend_from_slice(&default[..default.len().min(CONTEXT_MAX)]);
         self.named = false;
         self.elsewhere = None;
-        self.beginning = 0;
+        (self.beginning, self.deepest) = (0, Level::Unknown);
         self.read_from(divisions, text, 0);
         if !self.named
             && default.is_empty()
@@ -114,30 +115,47 @@ impl Area {
 
     /// The mention that stands for `level`: of the last beginning, the first in full, else the first.
     pub fn mention(&self, level: Level) -> Option<&Mention> {
-        let of_level = || self.mentions.iter().filter(|m| m.level == level);
-        let last = of_level().map(|m| m.beginning).max()?;
-        let in_last = || of_level().filter(|m| m.beginning == last);
-        in_last().find(|m| m.naming != Naming::Short).or_else(|| in_last().next())
-    }
-
-    /// Was this said since the text last began anew?
-    pub fn is_current(&self, mention: &Mention) -> bool {
-        self.mentions.iter().all(|m| m.beginning <= mention.beginning)
+        let of_level = self.mentions.iter().filter(|m| m.level == level);
+        of_level.reduce(|best, m| {
+            let fuller = best.naming == Naming::Short && m.naming != Naming::Short;
+            let later = m.beginning > best.beginning || m.beginning == best.beginning && fuller;
+            if later { m } else { best }
+        })
     }
 
     /// The deepest level named since the text last began anew.
     fn deepest(&self) -> Level {
-        let current = self.mentions.iter().filter(|m| m.beginning == self.beginning);
-        current.map(|m| m.level).max().unwrap_or_default()
+        self.deepest
+    }
+
+    /// What follows may name the whole line of divisions again.
+    fn begin_anew(&mut self) {
+        if let Some(next) = self.beginning.checked_add(1) {
+            (self.beginning, self.deepest) = (next, Level::Unknown);
+        }
     }
 
     fn push(&mut self, mention: Mention) {
         self.named = true;
+        self.deepest = self.deepest.max(mention.level);
         self.mentions.push(mention);
     }
 
     /// Narrows the context to what agrees with `ids`.
     fn settle(&mut self, divisions: &Divisions, ids: &[DivisionId]) {
+        match (&mut self.context[..], ids) {
+            ([], _) => {
+                self.context.extend_from_slice(&ids[..ids.len().min(CONTEXT_MAX)]);
+                return;
+            }
+            ([only], [id]) => {
+                if !divisions.within(*only, *id) {
+                    *only = *id;
+                }
+                return;
+            }
+            _ => {}
+        }
         std::mem::swap(&mut self.context, &mut self.before);
         self.context.clear();
         let before = &self.before;

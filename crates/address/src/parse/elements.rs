@@ -83,17 +83,18 @@ impl<'a> Writer<'a> {
         };
         let guess = likeliest(divisions, &area.context);
         let levels = [Level::Province, Level::City, Level::County, Level::Township, Level::Community];
+        // Nothing of the text: the feed's default alone is no element.
+        let line = |id: Option<DivisionId>| {
+            id.filter(|_| area.named).map_or([None; 6], |id| divisions.line_by_level(id))
+        };
+        let (all_known, all_likely) = (line(deepest), line(guess));
+        let latest = area.mentions.iter().map(|m| m.beginning).max();
         for level in levels {
-            let of_level = |id: DivisionId| {
-                divisions
-                    .at_level(id, level)
-                    .or_else(|| (level == Level::City).then(|| divisions.municipality(id)).flatten())
-            };
-            // Nothing of the text: the feed's default alone is no element.
-            let known = deepest.and_then(of_level).filter(|_| area.named);
-            let likely = guess.and_then(of_level).filter(|_| area.named && level <= Level::County);
+            let known = all_known[level as usize];
+            let likely = all_likely[level as usize].filter(|_| level <= Level::County);
             let mention = area.mention(level).filter(|m| {
-                area.is_current(m) || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
+                Some(m.beginning) == latest
+                    || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
             });
             let span = mention.map(|m| self.take(m.start, m.end));
             let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
@@ -122,12 +123,16 @@ impl<'a> Writer<'a> {
             }
         }
         for m in &area.mentions {
-            self.take(m.start, m.end);
+            self.mark(m.start, m.end);
         }
     }
 
+    fn mark(&mut self, start: usize, end: usize) {
+        self.taken[start..end].iter_mut().for_each(|taken| *taken = true);
+    }
+
     fn take(&mut self, start: usize, end: usize) -> [u32; 2] {
-        self.taken[start..end].iter_mut().for_each(|t| *t = true);
+        self.mark(start, end);
         self.folded.original(start, end)
     }
 

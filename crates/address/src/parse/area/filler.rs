@@ -1,6 +1,6 @@
 //! Words of the administrative part that name no division: exports' nulls, 省直辖, 城区, zones.
 
-use super::{Area, Mention, starts};
+use super::{Area, Mention};
 use crate::charset::one_of;
 use crate::divisions::{Divisions, Naming};
 use crate::model::Level;
@@ -43,12 +43,11 @@ impl Area {
                 at + n
             });
         }
-        if let Some(n) = starts(rest, "中国") {
-            let after = &rest[n..];
+        if let ['中', '国', ref after @ ..] = *rest {
             let meant = names_division(divisions, after) || (self.named && is_road_only(after));
             return meant.then(|| {
                 self.begin_anew();
-                at + n
+                at + 2
             });
         }
         None
@@ -74,11 +73,6 @@ impl Area {
         let (level, beginning) = (Level::County, self.beginning);
         self.push(Mention { start: at, end, level, division: None, naming: Naming::Full, beginning });
         Some(end)
-    }
-
-    /// What follows may name the whole line of divisions again.
-    fn begin_anew(&mut self) {
-        self.beginning = self.beginning.saturating_add(1);
     }
 }
 

@@ -43,8 +43,12 @@ impl Area {
         let mut kept = std::mem::take(&mut self.kept);
         kept.clear();
         let mut best: Option<(Level, Naming)> = None;
+        let anywhere = self.context.is_empty();
         for &meaning in meanings {
-            if kept.len() < CONTEXT_MAX && self.fits(divisions, &text[start..end], &behind, meanings, meaning)
+            let agrees = self.agrees(divisions, meaning);
+            if (agrees || anywhere)
+                && kept.len() < CONTEXT_MAX
+                && self.fits(divisions, &text[start..end], &behind, (meaning, meanings), agrees)
             {
                 let (id, naming, level) = meaning.parts();
                 // What bears the name today, before what once did.
@@ -62,8 +66,10 @@ impl Area {
         let end = match best {
             Some((_, naming)) => {
                 // Of what fits, the widest level: 南通 the city before 通州 the former county.
-                let widest = kept.iter().map(|&id| divisions.level(id)).min().unwrap_or_default();
-                kept.retain(|&id| divisions.level(id) == widest);
+                if kept.len() > 1 {
+                    let widest = kept.iter().map(|&id| divisions.level(id)).min().unwrap_or_default();
+                    kept.retain(|&id| divisions.level(id) == widest);
+                }
                 Some(self.mention_of(divisions, (start, end), &behind, &kept, naming))
             }
             None => self.contradicts(divisions, (start, end), behind.parted, meanings).then_some(end),
@@ -88,7 +94,7 @@ impl Area {
             level = Level::City;
         }
         if level == Level::Province && naming == Naming::Full && self.deepest() >= Level::City {
-            self.beginning = self.beginning.saturating_add(1);
+            self.begin_anew();
         }
         let renamed = (naming == Naming::Short).then(|| behind.renamed(level)).flatten();
         let (more, naming) = renamed.map_or((0, naming), |more| (more, Naming::Full));
@@ -103,81 +109,77 @@ impl Area {
         end
     }
 
-    /// May the name at hand mean `id`, after all that the text said before it?
+    /// May the name at hand mean this, after all that the text said before it? Either it agrees with that, or nothing
+    /// was said.
+    #[inline(never)]
     fn fits(
         &self,
         divisions: &Divisions,
         name: &[char],
         behind: &Behind<'_>,
-        meanings: &[Meaning],
-        meaning: Meaning,
+        (meaning, all): (Meaning, &[Meaning]),
+        agrees: bool,
     ) -> bool {
         let (id, naming, level) = meaning.parts();
-        let agrees = self.agrees(divisions, id, level);
-        if !agrees && !self.context.is_empty() {
-            return false;
-        }
         let near = || agrees && self.context.iter().any(|&c| divisions.level(c) >= Level::City);
-        let anywhere = self.context.is_empty();
-        let names_road = matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
+        let names_road = || matches!(behind.text, ['路', ..] | ['大', '道' | '街', ..]);
         match (naming, level) {
             // 鄞县大道 is a road.
-            (Naming::Full | Naming::Former, Level::Province | Level::City | Level::County) => {
-                (agrees || anywhere) && !names_road
-            }
+            (Naming::Full | Naming::Former, Level::Province | Level::City | Level::County) => !names_road(),
             (Naming::Full, Level::Township) => {
                 // 青禾镇青禾镇学堂: the second is the name of a school.
                 let again = !behind.parted && self.names(id);
-                let alone = anywhere && meanings.len() <= 3 && self.mentions.is_empty();
-                (agrees || alone) && !names_road && !again
+                let alone = all.len() <= 3 && self.mentions.is_empty();
+                (agrees || alone) && !names_road() && !again
             }
             (Naming::Full, _) => near() && !behind.street,
             (Naming::Short, Level::Township | Level::Community) => {
-                let number = || behind.text.first().is_some_and(char::is_ascii_alphanumeric);
-                let street_like = name.last().is_some_and(|c| one_of!(*c, "路街巷桥道里"));
-                let road = LazyCell::new(|| !street_like && behind.starts_road());
-                let plain =
-                    || *road || !behind.continues_name() && (behind.parted || !(street_like || number()));
-                let alone = || {
-                    anywhere
-                        && self.mentions.is_empty()
-                        && meanings.len() == 1
-                        && level == Level::Township
-                        && *road
-                };
+                // A road behind a name that only one township bears vouches for it.
+                let only = !agrees && self.mentions.is_empty() && all.len() == 1 && level == Level::Township;
                 self.deepest() < Level::Township
-                    && (near() || alone())
-                    && (plain() || behind.renamed(level).is_some())
+                    && (near() || only)
+                    && stands_short(name, behind, level, only)
             }
-            // 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and
-            // counties where the text begins with them.
             (Naming::Short | Naming::FormerShort, _) => {
-                let within = LazyCell::new(|| behind.names_within(divisions, id));
-                let alone = || {
-                    anywhere
-                        && naming == Naming::Short
-                        && (level <= Level::City
-                            || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
-                            || *within
-                            || self.begins_with_county(behind, meanings))
-                };
-                // 江宁区江宁新城区 says the name again for its zone.
-                let zone = || self.names(id) && ZONES.beginning(behind.text) > 0;
-                let again =
-                    || level <= self.deepest() && !behind.parted && !zone() && !self.repeats(divisions, id);
-                let township = || matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
-                let head =
-                    || behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
-                (agrees || alone())
-                    && (!(head() || township() || again()) || behind.renamed(level).is_some() || *within)
+                self.fits_short(divisions, behind, (meaning, all), agrees)
             }
             (Naming::FormerVague, _) => near(),
             (Naming::Former, _) => false,
         }
     }
 
-    /// Does `id`, of this level, lie in what the text allows so far, or that in it?
-    fn agrees(&self, divisions: &Divisions, id: DivisionId, level: Level) -> bool {
+    /// 五台山社区 is not in 五台县: without any context only provinces and cities are called short, and counties where the
+    /// text begins with them.
+    fn fits_short(
+        &self,
+        divisions: &Divisions,
+        behind: &Behind<'_>,
+        (meaning, all): (Meaning, &[Meaning]),
+        agrees: bool,
+    ) -> bool {
+        let (id, naming, level) = meaning.parts();
+        let anywhere = !agrees;
+        let within = LazyCell::new(|| behind.names_within(divisions, id));
+        let alone = || {
+            naming == Naming::Short
+                && (level <= Level::City
+                    || divisions.get(id).name.ends_with('市') && behind.may_follow_county()
+                    || *within
+                    || self.begins_with_county(behind, all))
+        };
+        // 江宁区江宁新城区 says the name again for its zone.
+        let zone = || self.names(id) && ZONES.beginning(behind.text) > 0;
+        let again = || level <= self.deepest() && !behind.parted && !zone() && !self.repeats(divisions, id);
+        let township = matches!(behind.text, ['镇' | '乡', ..] | ['街', '道', ..]);
+        let head = || behind.street && !(anywhere && behind.may_follow_county() && level == Level::County);
+        (agrees || alone())
+            && (!(township || head() || again()) || behind.renamed(level).is_some() || *within)
+    }
+
+    /// Does it agree with what the text allows so far: does it lie in that, or that in it?
+    #[inline]
+    fn agrees(&self, divisions: &Divisions, meaning: Meaning) -> bool {
+        let (id, level) = (meaning.id(), meaning.level());
         // What is deeper cannot hold what is wider: its line is not looked at, for it lies far away in memory.
         let agrees = |c| divisions.within(id, c) || level < divisions.level(c) && divisions.within(c, id);
         self.context.iter().any(|&c| agrees(c))
@@ -241,7 +243,7 @@ impl Area {
             self.elsewhere = Some(id);
         }
         if level == Level::Province && self.deepest() >= Level::City {
-            self.beginning = self.beginning.saturating_add(1);
+            self.begin_anew();
         }
         let beginning = self.beginning;
         self.push(Mention { start, end, level, division: Some(id), naming, beginning });
@@ -271,4 +273,16 @@ impl Area {
         self.push(Mention { start, end, level, division: Some(id), naming, beginning });
         true
     }
+}
+
+/// May what follows stand behind the short name of a township? Where `by_road`, only a road.
+fn stands_short(name: &[char], behind: &Behind<'_>, level: Level, by_road: bool) -> bool {
+    let street_like = name.last().is_some_and(|c| one_of!(*c, "路街巷桥道里"));
+    let road = !street_like && behind.starts_road();
+    if by_road || road {
+        return road;
+    }
+    let number = || behind.text.first().is_some_and(char::is_ascii_alphanumeric);
+    !behind.continues_name() && (behind.parted || !(street_like || number()))
+        || behind.renamed(level).is_some()
 }
