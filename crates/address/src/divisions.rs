@@ -104,8 +104,8 @@ pub(crate) enum Naming {
 
 pub struct Divisions {
     rows: Vec<Row>,
-    /// The code of each row; they rise.
-    codes: Vec<u64>,
+    /// Code and name of each row, as answers show them. The codes rise.
+    shown: Vec<(u64, &'static str)>,
     /// What every text asks of a row, close together.
     lineage: Vec<Lineage>,
     cities: Cities,
@@ -135,13 +135,13 @@ impl Divisions {
     }
 
     pub(crate) fn id_by_number(&self, code: u64) -> Option<DivisionId> {
-        let row = self.codes.partition_point(|&other| other < code);
-        if self.codes.get(row) == Some(&code) {
+        let row = self.shown.partition_point(|other| other.0 < code);
+        if self.shown.get(row).is_some_and(|other| other.0 == code) {
             return Some(DivisionId::of_row(row as u32));
         }
         // A community stands behind its township.
         let township = row.checked_sub(1)? as u32;
-        let own = code - self.codes[township as usize];
+        let own = code - self.shown[township as usize].0;
         let own = u16::try_from(own).ok().filter(|&own| own < 1_000)?;
         self.cities.by_code(&self.rows, township, own)
     }
@@ -154,18 +154,14 @@ impl Divisions {
     }
 
     pub fn get(&self, id: DivisionId) -> Division<'_> {
-        let row = self.row(id);
+        let (code, name) = self.shown[id.row() as usize];
         match id.community() {
-            None => Division { code: row.code, level: row.level, name: row.name },
+            None => Division { code, level: self.level(id), name },
             Some(nth) => {
-                let (name, code) = self.cities.community(&self.rows, id.row(), nth);
-                Division { code: row.code + u64::from(code), level: Level::Community, name }
+                let (name, own) = self.cities.community(&self.rows, id.row(), nth);
+                Division { code: code + u64::from(own), level: Level::Community, name }
             }
         }
-    }
-
-    fn row(&self, id: DivisionId) -> &Row {
-        &self.rows[id.row() as usize]
     }
 
     fn lineage(&self, id: DivisionId) -> &Lineage {
@@ -279,7 +275,7 @@ impl Divisions {
     /// The name to show: a municipality's 市辖区 is the municipality.
     pub fn shown_name(&self, id: DivisionId) -> &str {
         match (self.level(id), self.parent(id)) {
-            (Level::City, Some(parent)) if self.lineage(id).is_filler => self.row(parent).name,
+            (Level::City, Some(parent)) if self.lineage(id).is_filler => self.get(parent).name,
             _ => self.get(id).name,
         }
     }
@@ -287,7 +283,7 @@ impl Divisions {
     /// Does the level exist only in the tables, under a name that says nothing (县, 省直辖县级行政区划)? 市辖区 is shown as
     /// its municipality.
     pub(crate) fn is_nameless(&self, id: DivisionId) -> bool {
-        id.community().is_none() && self.lineage(id).is_filler && self.row(id).name != "市辖区"
+        id.community().is_none() && self.lineage(id).is_filler && self.get(id).name != "市辖区"
     }
 
     /// The one city level of a municipality (上海市 is a province and a city).

@@ -9,6 +9,7 @@
 //! all communities: the one far away cannot win.
 
 use super::names::NameFolder;
+use crate::charset::one_of;
 
 /// The signs of the packed lists, from the head of the file.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(super) struct City {
     first: Vec<u32>,
     /// 48 bits of the hash of a name as texts write it, then the community's number plus 1; 0 is free.
     slots: Vec<u64>,
+    /// Bit (hash of two characters) is set where a name begins with them.
+    beginnings: Vec<u64>,
 }
 
 const NUMBER: u64 = 0xffff;
@@ -106,11 +109,16 @@ impl City {
     fn index(&mut self) {
         let capacity = (self.codes.len() * 3 / 2).next_power_of_two().max(2);
         self.slots = vec![0; capacity];
+        self.beginnings = vec![0; BEGINNINGS / 64];
         let mut names = NameFolder::default();
         for local in 0..self.codes.len() {
             let (bare, ends) = as_written(names.fold(self.name(local)));
             for end in ends {
-                let hash = bare.iter().copied().chain(end.chars()).fold(0, hashed);
+                let mut name = bare.iter().copied().chain(end.chars());
+                let beginning = name.by_ref().take(2).fold(0, hashed);
+                let (word, bit) = beginning_bit(beginning);
+                self.beginnings[word] |= bit;
+                let hash = name.fold(beginning, hashed);
                 self.insert(hash & !NUMBER | (local as u64 + 1), slot(hash, capacity));
             }
         }
@@ -151,11 +159,16 @@ impl City {
 
     /// Calls `found(length, community)` for every community whose name, as texts write it, begins `text`.
     pub fn prefixes(&self, text: &[char], mut found: impl FnMut(usize, usize)) {
+        let [first, second, ..] = *text else { return };
+        let (word, bit) = beginning_bit(hashed(hashed(0, first), second));
+        if self.beginnings[word] & bit == 0 {
+            return;
+        }
         let mask = self.slots.len() - 1;
-        let mut hash = 0;
-        for (at, &c) in text.iter().enumerate().take(LONGEST) {
+        let mut hash = hashed(0, first);
+        for (at, &c) in text.iter().enumerate().take(LONGEST).skip(1) {
             hash = hashed(hash, c);
-            if at == 0 || !may_end(c) {
+            if !may_end(c) {
                 continue;
             }
             let mut at_slot = slot(hash, self.slots.len());
@@ -175,7 +188,7 @@ const LONGEST: usize = 24;
 
 /// Names as texts write them end so: 村, 社区, 嘎查, 生产队, 牧委会 … All but some sixty of 620,000 do.
 fn may_end(c: char) -> bool {
-    matches!(c, '村' | '区' | '查' | '会' | '队' | ')' | '委' | '员')
+    one_of!(c, "村区查会队)委员")
 }
 
 /// Where the longest name that may begin `text` ends; most texts show at once that there is none.
@@ -186,6 +199,14 @@ pub(super) fn reach(text: &[char]) -> Option<usize> {
 
 fn hashed(hash: u64, c: char) -> u64 {
     (hash.rotate_left(5) ^ u64::from(c as u32)).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// Bits of a city's table of beginnings: some 2,000 names leave most of them free.
+const BEGINNINGS: usize = 1 << 13;
+
+fn beginning_bit(hash: u64) -> (usize, u64) {
+    let bit = (hash >> 40) as usize % BEGINNINGS;
+    (bit / 64, 1 << (bit % 64))
 }
 
 /// By the upper bits: the lower ones of a product depend on few characters.

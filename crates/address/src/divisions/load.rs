@@ -24,11 +24,11 @@ fn is_filler(name: &str) -> bool {
 pub(super) fn bundled() -> Divisions {
     let mut signs = Signs::default();
     let rows = rows(&mut signs);
-    let codes = rows.iter().map(|row| row.code).collect();
+    let shown = rows.iter().map(|row| (row.code, row.name)).collect();
     let lineage = (0..rows.len()).map(|row| lineage(&rows, row)).collect();
     let cities = Cities::new(signs, &rows);
     let mut divisions =
-        Divisions { rows, codes, lineage, cities, former: Vec::new(), names: NameIndex::default() };
+        Divisions { rows, shown, lineage, cities, former: Vec::new(), names: NameIndex::default() };
     divisions.former = history(&divisions);
     let mut names = Names::default();
     let mut folder = NameFolder::default();

@@ -64,13 +64,12 @@ impl Area {
             }
         }
         let end = match best {
-            Some((_, naming)) => {
+            Some((widest, naming)) => {
                 // Of what fits, the widest level: 南通 the city before 通州 the former county.
                 if kept.len() > 1 {
-                    let widest = kept.iter().map(|&id| divisions.level(id)).min().unwrap_or_default();
                     kept.retain(|&id| divisions.level(id) == widest);
                 }
-                Some(self.mention_of(divisions, (start, end), &behind, &kept, naming))
+                Some(self.mention_of(divisions, (start, end), &behind, &kept, (widest, naming)))
             }
             None => self.contradicts(divisions, (start, end), behind.parted, meanings).then_some(end),
         };
@@ -85,11 +84,11 @@ impl Area {
         (start, mut end): (usize, usize),
         behind: &Behind<'_>,
         ids: &[DivisionId],
-        naming: Naming,
+        (mut level, naming): (Level, Naming),
     ) -> usize {
-        let mut level = divisions.level(ids[0]);
         // 北京北京市: a municipality's name in full is that of its city.
-        let municipality = divisions.municipality(ids[0]).filter(|_| naming == Naming::Full);
+        let is_province = level == Level::Province && naming == Naming::Full;
+        let municipality = is_province.then(|| divisions.municipality(ids[0])).flatten();
         if municipality.is_some() && self.deepest() < Level::City {
             level = Level::City;
         }
