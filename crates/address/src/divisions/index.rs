@@ -58,16 +58,19 @@ pub(crate) struct NameIndex {
     filter: Vec<u64>,
     /// Two characters (21 bits each) and where their names begin (22 bits); 0 is free.
     buckets: Vec<u64>,
-    /// Per name: its length and how many meanings it has, its characters from the third on, the meanings: words of
-    /// different kinds in one column, so that they lie together. A length of 0 closes the names of one beginning.
+    /// Per name: its third character (0 where there is none) and of how many words it consists, its length and how many
+    /// meanings it has, its further characters, the meanings. Words of different kinds in one column, so that they lie
+    /// together. A 0 closes the names of one beginning.
     names: Vec<Meaning>,
 }
 
 const CHARACTER_BITS: u32 = 21;
 const OFFSET_BITS: u32 = 22;
 const FILTER_BITS: u32 = 19;
-/// Of the first word of a name: its length in characters.
+/// Of the second word of a name: its length in characters.
 const LENGTH_BITS: u32 = 8;
+/// Words before a name's fourth character.
+const HEAD: usize = 2;
 
 fn pair(first: char, second: char) -> u64 {
     u64::from(first as u32) << CHARACTER_BITS | u64::from(second as u32)
@@ -90,8 +93,12 @@ impl NameIndex {
                 out.names.push(Meaning(0));
                 pairs.push(pair << OFFSET_BITS | out.names.len() as u64);
             }
+            let (third, more) = rest.split_first().map_or((0, rest), |(&third, more)| (third as u32, more));
+            let size = HEAD + more.len() + meanings.len();
+            debug_assert!(size < 1 << (32 - CHARACTER_BITS), "invariant: sizes fit beside a character");
+            out.names.push(Meaning((size as u32) << CHARACTER_BITS | third));
             out.names.push(Meaning((meanings.len() << LENGTH_BITS | name.len()) as u32));
-            out.names.extend(rest.iter().map(|&c| Meaning(c as u32)));
+            out.names.extend(more.iter().map(|&c| Meaning(c as u32)));
             out.names.extend_from_slice(meanings);
         }
         out.names.push(Meaning(0));
@@ -140,27 +147,31 @@ impl NameIndex {
     pub fn prefixes(&self, text: &[char], mut found: impl FnMut(NameId, usize)) {
         let [first, second, ref rest @ ..] = *text else { return };
         let Some(mut at) = self.beginning(first, second) else { return };
+        let wanted = rest.first().map_or(0, |&third| third as u32);
         loop {
-            let (length, count) = self.head(at);
-            if length == 0 {
+            let word = self.names[at].0;
+            let third = word & ((1 << CHARACTER_BITS) - 1);
+            // They are sorted: behind the text there is none that begins it.
+            if word == 0 || third > wanted {
                 return;
             }
-            let own = &self.names[at + 1..at + length - 1];
-            let mut alike = own.iter().zip(rest).skip_while(|(own, c)| own.0 == **c as u32);
-            match alike.next() {
-                None if own.len() <= rest.len() => found(NameId(at as u32), length),
-                // They are sorted: the rest of them is behind the text too.
-                Some((own, c)) if own.0 > *c as u32 => return,
-                _ => {}
+            if third == wanted || third == 0 {
+                let (length, _) = self.head(at);
+                let own = &self.names[at + HEAD..at + HEAD + length.saturating_sub(3)];
+                if length <= text.len()
+                    && own.iter().zip(&text[3.min(length)..]).all(|(own, &c)| own.0 == c as u32)
+                {
+                    found(NameId(at as u32), length);
+                }
             }
-            at += length - 1 + count;
+            at += (word >> CHARACTER_BITS) as usize;
         }
     }
 
     /// The length of the name at `at`, and how many meanings it has.
     #[inline]
     fn head(&self, at: usize) -> (usize, usize) {
-        let head = self.names.get(at).map_or(0, |head| head.0 as usize);
+        let head = self.names[at + 1].0 as usize;
         (head & ((1 << LENGTH_BITS) - 1), head >> LENGTH_BITS)
     }
 
@@ -168,7 +179,7 @@ impl NameIndex {
     pub fn meanings(&self, name: NameId) -> &[Meaning] {
         let at = name.0 as usize;
         let (length, count) = self.head(at);
-        let first = at + length.max(1) - 1;
+        let first = at + HEAD + length.saturating_sub(3);
         &self.names[first..first + count]
     }
 

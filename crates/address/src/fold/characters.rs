@@ -99,17 +99,22 @@ enum Quick {
     KeepNumber,
 }
 
-fn quick_table() -> &'static [Quick] {
-    static TABLE: OnceLock<Vec<Quick>> = OnceLock::new();
+const QUICK: usize = (ASCII + LAST_IDEOGRAPH - FIRST_IDEOGRAPH + 1) as usize;
+
+fn quick_table() -> &'static [Quick; QUICK] {
+    static TABLE: OnceLock<[Quick; QUICK]> = OnceLock::new();
     TABLE.get_or_init(|| {
+        let mut table = [Quick::No; QUICK];
         let chars = (0..ASCII).chain(FIRST_IDEOGRAPH..=LAST_IDEOGRAPH).filter_map(char::from_u32);
-        let quick = |c| match kind(c) {
-            Kind::Keep(same) if same != c || c == '-' => Quick::No,
-            Kind::Keep(_) if may_be_number(c) => Quick::KeepNumber,
-            Kind::Keep(_) => Quick::Keep,
-            _ => Quick::No,
-        };
-        chars.map(quick).collect()
+        for (quick, c) in table.iter_mut().zip(chars) {
+            *quick = match kind(c) {
+                Kind::Keep(same) if same != c || c == '-' => Quick::No,
+                Kind::Keep(_) if may_be_number(c) => Quick::KeepNumber,
+                Kind::Keep(_) => Quick::Keep,
+                _ => Quick::No,
+            };
+        }
+        table
     })
 }
 
@@ -120,36 +125,62 @@ fn may_be_number(c: char) -> bool {
 /// Writes every character that stays, folded, to `out`, which has room for all. Gives where the first one stands that
 /// may be a number in other than digits.
 pub(super) fn write(text: &str, out: &mut Folded) -> Option<usize> {
-    let table = quick_table();
     let mut first_number = None;
-    let mut chars = text.chars();
-    let mut at = 0;
-    while let Some(c) = chars.next() {
-        let quick = match c as u32 {
-            n @ 0..ASCII => table[n as usize],
-            n @ FIRST_IDEOGRAPH..=LAST_IDEOGRAPH => table[(n - FIRST_IDEOGRAPH + ASCII) as usize],
-            _ => Quick::No,
-        };
-        match quick {
-            Quick::Keep => out.push(c, at, at + 1),
-            Quick::KeepNumber => {
-                first_number = first_number.or(Some(out.length));
-                out.push(c, at, at + 1);
-            }
-            Quick::No => {
-                let before = out.length;
-                write_one(c, at, chars.as_str(), out);
-                if out.length > before && may_be_number(out.chars[before]) {
-                    first_number = first_number.or(Some(before));
-                }
-            }
+    let (mut byte, mut at) = (0, 0);
+    loop {
+        (byte, at) = write_quick(text, byte, at, out, &mut first_number);
+        let mut rest = text[byte..].chars();
+        let Some(c) = rest.next() else { break };
+        let before = out.length;
+        write_one(c, at, rest.as_str(), out);
+        if out.length > before && may_be_number(out.chars[before]) {
+            first_number = first_number.or(Some(before));
         }
-        at += 1;
+        (byte, at) = (byte + c.len_utf8(), at + 1);
     }
     if out.last() == Some(' ') {
         out.length -= 1;
     }
     first_number
+}
+
+/// Writes what stays as it is from `byte` on, which is character number `at`. Gives where it stopped.
+#[inline(never)]
+fn write_quick(
+    text: &str,
+    mut byte: usize,
+    mut at: u32,
+    out: &mut Folded,
+    first_number: &mut Option<usize>,
+) -> (usize, u32) {
+    let (table, bytes) = (quick_table(), text.as_bytes());
+    let (chars, from, to) =
+        (&mut out.chars[..bytes.len()], &mut out.from[..bytes.len()], &mut out.to[..bytes.len()]);
+    let mut length = out.length;
+    while length < bytes.len() {
+        let (n, width) = match bytes[byte..] {
+            [a, ..] if a < 0x80 => (u32::from(a), 1),
+            [a @ 0xe0..=0xef, b, c, ..] => {
+                (u32::from(a & 0x0f) << 12 | u32::from(b & 0x3f) << 6 | u32::from(c & 0x3f), 3)
+            }
+            _ => break,
+        };
+        let place = match n {
+            0..ASCII => n,
+            FIRST_IDEOGRAPH..=LAST_IDEOGRAPH => n - FIRST_IDEOGRAPH + ASCII,
+            _ => break,
+        };
+        let (quick, Some(c)) = (table[place as usize], char::from_u32(n)) else { break };
+        match quick {
+            Quick::No => break,
+            Quick::KeepNumber if first_number.is_none() => *first_number = Some(length),
+            _ => {}
+        }
+        (chars[length], from[length], to[length]) = (c, at, at + 1);
+        (length, byte, at) = (length + 1, byte + width, at + 1);
+    }
+    out.length = length;
+    (byte, at)
 }
 
 fn write_one(c: char, at: u32, next: &str, out: &mut Folded) {

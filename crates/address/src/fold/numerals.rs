@@ -82,11 +82,37 @@ const PASSES_MAX: usize = 6;
 /// Settles the numbers of `out`, of which the first that is not in digits stands at `first`.
 pub(super) fn settle(out: &mut Folded, first: usize) {
     let digits = out.chars[..first].iter().rev().take_while(|c| c.is_ascii_digit()).count();
+    let Some(start) = unsettled(out.chars(), first - digits) else { return };
     for _ in 0..=PASSES_MAX {
-        if !pass(out, first - digits) {
+        if !pass(out, start) {
             return;
         }
     }
+}
+
+/// The first run from `start` on that may not stay as it is: most numerals belong to names.
+fn unsettled(text: &[char], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        at += text[at..].iter().position(|&c| in_run(c))?;
+        let run = &text[at..];
+        let run = &run[..run.iter().position(|&c| !in_run(c)).unwrap_or(run.len())];
+        let counts = match text.get(at + run.len()) {
+            None | Some(' ' | ')' | '门') => true,
+            Some(&c) => COUNTERS.has(c),
+        };
+        let plain = run.iter().all(char::is_ascii_digit);
+        let alone = run.len() == 1 || !run.iter().any(|&c| c == 'o' || c.is_ascii_digit());
+        if !plain && (counts || !alone) {
+            return Some(at);
+        }
+        at += run.len();
+    }
+}
+
+#[inline]
+fn in_run(c: char) -> bool {
+    c.is_ascii_digit() || c == 'o' || is_numeral(c)
 }
 
 /// From `start` on, where a run of numerals begins. True where a number was changed.
@@ -97,7 +123,6 @@ fn pass(out: &mut Folded, start: usize) -> bool {
     staged.extend((start..out.length).map(|i| (out.chars[i], out.from[i], out.to[i])));
     out.length = start;
     let ahead = out.last();
-    let in_run = |c: char| c.is_ascii_digit() || c == 'o' || is_numeral(c);
     let mut at = 0;
     while at < staged.len() {
         if !in_run(staged[at].0) {

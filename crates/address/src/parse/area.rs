@@ -113,14 +113,20 @@ impl Area {
         }
     }
 
-    /// The mention that stands for `level`: of the last beginning, the first in full, else the first.
-    pub fn mention(&self, level: Level) -> Option<&Mention> {
-        let of_level = self.mentions.iter().filter(|m| m.level == level);
-        of_level.reduce(|best, m| {
-            let fuller = best.naming == Naming::Short && m.naming != Naming::Short;
-            let later = m.beginning > best.beginning || m.beginning == best.beginning && fuller;
-            if later { m } else { best }
-        })
+    /// The mention that stands for each level, by its number: of the last beginning, the first in full, else the first.
+    pub fn by_level(&self) -> [Option<&Mention>; 6] {
+        let mut mentions: [Option<&Mention>; 6] = [None; 6];
+        for m in &self.mentions {
+            let Some(stands) = mentions.get_mut(m.level as usize) else { continue };
+            let fuller = |best: &Mention| best.naming == Naming::Short && m.naming != Naming::Short;
+            let later = |best: &Mention| {
+                m.beginning > best.beginning || m.beginning == best.beginning && fuller(best)
+            };
+            if stands.is_none_or(later) {
+                *stands = Some(m);
+            }
+        }
+        mentions
     }
 
     /// The deepest level named since the text last began anew.

@@ -89,10 +89,11 @@ impl<'a> Writer<'a> {
         };
         let (all_known, all_likely) = (line(deepest), line(guess));
         let latest = area.mentions.iter().map(|m| m.beginning).max();
+        let mentions = area.by_level();
         for level in levels {
             let known = all_known[level as usize];
             let likely = all_likely[level as usize].filter(|_| level <= Level::County);
-            let mention = area.mention(level).filter(|m| {
+            let mention = mentions[level as usize].filter(|m| {
                 Some(m.beginning) == latest
                     || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
             });

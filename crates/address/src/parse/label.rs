@@ -15,8 +15,14 @@ impl Label {
     pub const EMPTY: Label = Label { bytes: [0; CAPACITY], len: 0 };
 
     /// False, and unchanged, where `c` does not fit.
+    #[inline]
     pub(crate) fn push(&mut self, c: char) -> bool {
         let at = self.len as usize;
+        if c.is_ascii() && at < CAPACITY {
+            self.bytes[at] = c as u8;
+            self.len += 1;
+            return true;
+        }
         if at + c.len_utf8() > CAPACITY {
             return false;
         }
