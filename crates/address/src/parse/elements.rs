@@ -90,7 +90,9 @@ impl<'a> Writer<'a> {
         let (all_known, all_likely) = (line(deepest), line(guess));
         let latest = area.mentions.iter().map(|m| m.beginning).max();
         let mentions = area.by_level();
-        for level in levels {
+        let slots =
+            [&mut out.province, &mut out.city, &mut out.county, &mut out.township, &mut out.community];
+        for (level, slot) in levels.into_iter().zip(slots) {
             let known = all_known[level as usize];
             let likely = all_likely[level as usize].filter(|_| level <= Level::County);
             let mention = mentions[level as usize].filter(|m| {
@@ -115,13 +117,7 @@ impl<'a> Writer<'a> {
                 }
                 (None, _, None) => None,
             };
-            match level {
-                Level::Province => out.province = element,
-                Level::City => out.city = element,
-                Level::County => out.county = element,
-                Level::Township => out.township = element,
-                _ => out.community = element,
-            }
+            *slot = element;
         }
         for m in &area.mentions {
             self.mark(m.start, m.end);

@@ -21,6 +21,8 @@ pub(crate) struct Sketch {
     /// A village or community that the area part did not take.
     pub village: Option<(usize, usize)>,
     pub compound: Option<(usize, usize)>,
+    /// Where roads and doors stand.
+    taken: Vec<(usize, usize)>,
 }
 
 impl Sketch {
@@ -133,17 +135,23 @@ impl Sketch {
     /// Splits what is left between area, streets and doors into pieces.
     fn read_names(&mut self, text: &[char], from: usize) {
         self.pieces.clear();
+        let roads = self.streets.iter().filter(|s| s.is_road);
+        let roads = roads.map(|s| (s.quarter, s.number.map_or(s.end, |n| n.end)));
+        let doors = self.doors.iter().map(|d| (d.start, d.end));
+        self.taken.clear();
+        self.taken.extend(roads.chain(doors));
+        self.taken.sort_unstable();
         let mut at = from;
-        while at < text.len() {
-            let roads = self.streets.iter().filter(|s| s.is_road);
-            let roads = roads.map(|s| (s.quarter, s.number.map_or(s.end, |n| n.end)));
-            let doors = self.doors.iter().map(|d| (d.start, d.end));
-            let taken = roads.chain(doors).filter(|t| t.1 > at).min();
-            let (start, end) = taken.unwrap_or((text.len(), text.len()));
-            if start > at {
-                pieces(text, at, start, &mut self.pieces);
+        for &(start, end) in self.taken.iter().chain(&[(text.len(), text.len())]) {
+            if at >= text.len() {
+                break;
             }
-            at = end.max(at + 1);
+            if end > at {
+                if start > at {
+                    pieces(text, at, start, &mut self.pieces);
+                }
+                at = end;
+            }
         }
     }
 }

@@ -38,6 +38,12 @@ pub(crate) fn streets(text: &[char], from: usize, town_open: bool, out: &mut Vec
     let mut at = from;
     while at < text.len() && out.len() < STREETS_MAX {
         let c = text[at];
+        // What ends a name, a road or begins a number: most characters do not.
+        if !one_of!(c, " -()/#路街巷弄道同环线0123456789") {
+            debug_assert!(!is_gap(c) && road_end(text, start, at).is_none() && !c.is_ascii_digit());
+            at += 1;
+            continue;
+        }
         if is_gap(c) {
             at += 1;
             start = at;

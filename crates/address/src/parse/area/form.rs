@@ -55,6 +55,9 @@ impl Area {
     fn form(&self, text: &[char], at: usize, n: usize) -> Option<(Level, usize)> {
         let rest = &text[at..];
         let name = &rest[..n];
+        if !one_of!(name[n - 1], "市区县道办处镇乡委村") {
+            return None;
+        }
         let next = rest.get(n).copied();
         let before = name[n - 2];
         let form = match name[n - 1] {
