@@ -267,6 +267,12 @@ impl Divisions {
         }
     }
 
+    /// The rows of all that is or lies in `id`; none where it is a community, which is no row.
+    pub(crate) fn rows_within(&self, id: DivisionId) -> std::ops::Range<u32> {
+        let end = if id.community().is_some() { 0 } else { self.lineage(id).end };
+        id.row()..end
+    }
+
     /// Does one of them lie in the other?
     pub(crate) fn agree(&self, a: DivisionId, b: DivisionId) -> bool {
         self.within(a, b) || self.within(b, a)

@@ -33,6 +33,17 @@ impl Meaning {
     }
 
     #[inline]
+    pub fn row(self) -> u32 {
+        self.0 >> 6
+    }
+
+    /// Ordered as naming and level are.
+    #[inline]
+    pub fn rank(self) -> u32 {
+        self.0 & 0x3f
+    }
+
+    #[inline]
     pub fn naming(self) -> Naming {
         NAMINGS[(self.0 >> 3 & 7) as usize % NAMINGS.len()]
     }

@@ -148,20 +148,21 @@ pub(super) fn write(text: &str, out: &mut Folded) -> Option<usize> {
 #[inline(never)]
 fn write_quick(
     text: &str,
-    mut byte: usize,
-    mut at: u32,
+    byte: usize,
+    at: u32,
     out: &mut Folded,
     first_number: &mut Option<usize>,
 ) -> (usize, u32) {
-    let (table, bytes) = (quick_table(), text.as_bytes());
-    let (chars, from, to) =
-        (&mut out.chars[..bytes.len()], &mut out.from[..bytes.len()], &mut out.to[..bytes.len()]);
-    let mut length = out.length;
-    while length < bytes.len() {
-        let (n, width) = match bytes[byte..] {
-            [a, ..] if a < 0x80 => (u32::from(a), 1),
-            [a @ 0xe0..=0xef, b, c, ..] => {
-                (u32::from(a & 0x0f) << 12 | u32::from(b & 0x3f) << 6 | u32::from(c & 0x3f), 3)
+    let table = quick_table();
+    let mut bytes = &text.as_bytes()[byte..];
+    let start = out.length;
+    let room = out.chars[start..].iter_mut().zip(&mut out.from[start..]).zip(&mut out.to[start..]);
+    let mut next = at;
+    for ((char, from), to) in room {
+        let (n, rest) = match *bytes {
+            [a, ref rest @ ..] if a < 0x80 => (u32::from(a), rest),
+            [a @ 0xe0..=0xef, b, c, ref rest @ ..] => {
+                (u32::from(a & 0x0f) << 12 | u32::from(b & 0x3f) << 6 | u32::from(c & 0x3f), rest)
             }
             _ => break,
         };
@@ -170,17 +171,21 @@ fn write_quick(
             FIRST_IDEOGRAPH..=LAST_IDEOGRAPH => n - FIRST_IDEOGRAPH + ASCII,
             _ => break,
         };
-        let (quick, Some(c)) = (table[place as usize], char::from_u32(n)) else { break };
-        match quick {
-            Quick::No => break,
-            Quick::KeepNumber if first_number.is_none() => *first_number = Some(length),
-            _ => {}
+        match (table[place as usize], char::from_u32(n)) {
+            (Quick::Keep, Some(c)) => *char = c,
+            (Quick::KeepNumber, Some(c)) => {
+                *char = c;
+                *first_number = first_number.or(Some(start + (next - at) as usize));
+            }
+            _ => break,
         }
-        (chars[length], from[length], to[length]) = (c, at, at + 1);
-        (length, byte, at) = (length + 1, byte + width, at + 1);
+        *from = next;
+        next += 1;
+        *to = next;
+        bytes = rest;
     }
-    out.length = length;
-    (byte, at)
+    out.length = start + (next - at) as usize;
+    (text.len() - bytes.len(), next)
 }
 
 fn write_one(c: char, at: u32, next: &str, out: &mut Folded) {

@@ -125,7 +125,9 @@ impl<'a> Writer<'a> {
     }
 
     fn mark(&mut self, start: usize, end: usize) {
-        self.taken[start..end].iter_mut().for_each(|taken| *taken = true);
+        for taken in &mut self.taken[start..end] {
+            *taken = true;
+        }
     }
 
     fn take(&mut self, start: usize, end: usize) -> [u32; 2] {

@@ -44,8 +44,13 @@ impl Area {
         kept.clear();
         let mut best: Option<(Level, Naming)> = None;
         let anywhere = self.context.is_empty();
+        // Nearly always one division is meant so far: its range and level stay at hand.
+        let first = self.context.first().map(|&c| (divisions.rows_within(c), divisions.level(c)));
         for &meaning in meanings {
-            let agrees = self.agrees(divisions, meaning);
+            let agrees = first.as_ref().is_some_and(|(rows, level)| {
+                rows.contains(&meaning.row())
+                    || meaning.level() < *level && divisions.within(self.context[0], meaning.id())
+            }) || self.context.len() > 1 && self.agrees(divisions, meaning);
             if (agrees || anywhere)
                 && kept.len() < CONTEXT_MAX
                 && self.fits(divisions, &text[start..end], &behind, (meaning, meanings), agrees)
@@ -176,7 +181,6 @@ impl Area {
     }
 
     /// Does it agree with what the text allows so far: does it lie in that, or that in it?
-    #[inline]
     fn agrees(&self, divisions: &Divisions, meaning: Meaning) -> bool {
         let (id, level) = (meaning.id(), meaning.level());
         // What is deeper cannot hold what is wider: its line is not looked at, for it lies far away in memory.
@@ -211,7 +215,7 @@ impl Area {
         parted: bool,
         meanings: &[Meaning],
     ) -> bool {
-        let Some(first) = meanings.iter().min_by_key(|m| (m.naming(), m.level())) else { return false };
+        let Some(first) = meanings.iter().min_by_key(|m| m.rank()) else { return false };
         let (id, naming, level) = first.parts();
         let clear = match naming {
             // 城区, 郊区: of another city only where nothing else is meant.
@@ -256,13 +260,12 @@ impl Area {
         (start, end): (usize, usize),
         meanings: &[Meaning],
     ) -> bool {
-        let same_city = |a: DivisionId| {
-            let city = divisions.at_level(a, Level::City);
-            city.is_some() && self.context.iter().any(|&c| divisions.at_level(c, Level::City) == city)
+        let in_same_city = |id: DivisionId| {
+            let mut cities = self.context.iter().filter_map(|&c| divisions.at_level(c, Level::City));
+            cities.any(|city| divisions.within(id, city))
         };
-        let township = meanings
-            .iter()
-            .find(|m| m.naming() == Naming::Full && m.level() == Level::Township && same_city(m.id()));
+        let is_township = |m: &&Meaning| m.naming() == Naming::Full && m.level() == Level::Township;
+        let township = meanings.iter().find(|m| is_township(m) && in_same_city(m.id()));
         let Some((id, naming, _)) = township.map(|m| m.parts()) else { return false };
         if self.names(id) {
             return false;
