@@ -23,6 +23,7 @@ pub use parsed::{AreaElement, Element, Parsed, parse};
 pub use reading::{AreaReading, ElementReading, Parser, Reading, Wording};
 pub(crate) use roles::{Role, roles};
 pub(crate) use sketch::Sketch;
+pub(crate) use words::Words;
 
 pub(crate) fn contains(text: &[char], word: &str) -> bool {
     (0..text.len()).any(|at| begins(&text[at..], word))

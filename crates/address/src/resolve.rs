@@ -13,6 +13,7 @@ mod gather;
 mod layers;
 mod memo;
 mod slip;
+mod support;
 
 pub use answer::{Answer, CANDIDATES_MAX, Candidate, Language, Query, Reason};
 pub use memo::Memo;
@@ -234,6 +235,9 @@ impl Resolver {
             if self.is_undecided(&best) {
                 return self.abstain(Reason::Ambiguous, s);
             }
+            if self.is_unsupported(&best, s) {
+                return self.by_slip_and_door(s);
+            }
             return self.answer(best, 1.0, s);
         }
         if let Some(e) = most_alike(s.evidence.iter().filter(|e| close(e))).filter(is_described) {
@@ -266,14 +270,15 @@ impl Resolver {
         number_alone && self.layer(e.added).compound(e.compound).undecided_by_number
     }
 
-    /// A name one slip away, that nothing but the door confirms: only if it is the only such name with such a door.
+    /// A name one slip away, or one that many places bear, that nothing but the door confirms: only if it is the only
+    /// such name with such a door.
     fn by_slip_and_door(&self, s: &mut Scratch) -> Answer {
         let mut only = None;
         for i in 0..s.evidence.len() {
             let e = s.evidence[i];
             let vague = e.name_length <= 3 && e.area < AreaEvidence::County;
-            if e.name != NameEvidence::Typo || e.other_name || vague || e.area <= AreaEvidence::OtherDistrict
-            {
+            let doubtful = e.name == NameEvidence::Typo || self.is_unsupported(&e, s);
+            if !doubtful || e.other_name || vague || e.area <= AreaEvidence::OtherDistrict {
                 continue;
             }
             self.read_doors(e, s);
