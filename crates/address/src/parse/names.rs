@@ -11,7 +11,7 @@ use super::area::is_gap;
 use super::words::Bits;
 use crate::charset::one_of;
 use std::sync::OnceLock;
-use vocabulary::{ENDS, FOLLOWERS, NEARBY, PARTS};
+use vocabulary::{ENDS, FOLLOWERS, NEARBY, NOTHING, OFFICES, PARTS, REQUESTS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PieceKind {
@@ -122,6 +122,16 @@ fn breaks() -> &'static Bits {
     BREAKS.get_or_init(|| NEARBY.begins.or(&PARTS.begins).and_chars(MARKS).and_chars(crate::fold::NUMERALS))
 }
 
+/// 公安局, 第一人民医院: what a division lends its name to.
+pub(super) fn begins_office(text: &[char]) -> bool {
+    OFFICES.beginning(text) > 0
+}
+
+/// 不详, 请电话联系: it stands where a name would, and names nothing.
+pub(super) fn is_remark(text: &[char]) -> bool {
+    NOTHING.ending(text) == text.len() || (0..text.len()).any(|at| REQUESTS.beginning(&text[at..]) > 0)
+}
+
 /// How long the name is that `text` begins with, and what it is by its ending.
 fn name(text: &[char]) -> (usize, PieceKind) {
     let breaks = breaks();
@@ -162,8 +172,21 @@ fn name(text: &[char]) -> (usize, PieceKind) {
     if at > 3 && at == text.len() && text[at - 1] == '内' {
         at -= 1;
     }
-    let kind = closed(text, at).unwrap_or(PieceKind::Name);
+    let kind =
+        if named_group(&text[..at]) { PieceKind::Group } else { closed(text, at).unwrap_or(PieceKind::Name) };
     (at, kind)
+}
+
+/// 望月组, 青塘屯, 松涛队: a group that has a name instead of a number. Not 项目组, 消防队.
+fn named_group(text: &[char]) -> bool {
+    match text {
+        [_, .., before, '组'] => !"目机班备料".contains(*before),
+        [_, _, '屯'] | [_, _, _, '屯'] => true,
+        [_, _, '队'] | [_, _, _, '队'] => {
+            !super::contains(text, "消防") && !"车卫大中警舰支".contains(text[text.len() - 2])
+        }
+        _ => false,
+    }
 }
 
 /// What the name of the first `end` characters is by its ending, where it ends there.

@@ -3,7 +3,7 @@
 use super::area::Area;
 use super::door::{Door, DoorKind, find_doors, more_doors};
 use super::label::Label;
-use super::names::{Piece, PieceKind, pieces};
+use super::names::{Piece, PieceKind, begins_office, is_remark, pieces};
 use super::street::{Street, streets};
 use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions};
@@ -28,6 +28,7 @@ pub(crate) struct Sketch {
 impl Sketch {
     pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
         self.area.read(divisions, text, default);
+        self.part_office(text);
         let mut from = self.area.end;
         self.group = group(text, from);
         if let Some((_, end)) = self.group {
@@ -44,6 +45,17 @@ impl Sketch {
         self.village = self.find_village(from);
         self.compound = self.name(text);
         self.part_digits(text);
+    }
+
+    /// 望月县望月县公安局: the second is the beginning of the office's name.
+    fn part_office(&mut self, text: &[char]) {
+        let [before @ .., last] = &self.area.mentions[..] else { return };
+        let name = &text[last.start..last.end];
+        let again = before.iter().any(|m| m.end <= last.start && &text[m.start..m.end] == name);
+        if again && last.end == self.area.end && begins_office(&text[last.end..]) {
+            self.area.end = last.start;
+            self.area.mentions.pop();
+        }
     }
 
     /// The road that the address stands on: the first with a number, else the first.
@@ -110,19 +122,13 @@ impl Sketch {
         let door = self.doors.first().map_or(usize::MAX, |d| d.start);
         let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby && p.start < door);
         let named = |pieces: &[Piece]| {
-            let name = pieces.iter().find(|p| p.kind == PieceKind::Name && p.end - p.start >= 2);
+            let is_name = |p: &&Piece| p.kind == PieceKind::Name && p.end - p.start >= 2;
+            let name = pieces.iter().find(|p| is_name(p) && !is_remark(&text[p.start..p.end]));
             name.map(|p| (p.start, p.end))
         };
         near.and_then(|n| named(&self.pieces[n..]))
             .or_else(|| named(&self.pieces))
             .or_else(|| self.village_of_flats())
-            .or_else(|| self.quarter(text))
-    }
-
-    /// 青山新区: a quarter of the town, and where nothing else is named a compound.
-    fn quarter(&self, text: &[char]) -> Option<(usize, usize)> {
-        let is_quarter = |p: &&Piece| p.kind == PieceKind::Zone && text[..p.end].ends_with(&['新', '区']);
-        self.pieces.iter().find(is_quarter).map(|p| (p.start, p.end))
     }
 
     /// 云栖村3号楼: a village with buildings is a compound.

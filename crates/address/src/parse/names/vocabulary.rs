@@ -25,6 +25,30 @@ pub(super) static PARTS: Words = Words::new(
      北门 正门 后门 东区 西区 南区 北区 中区 大门",
 );
 
+/// What a division lends its name to: 望月县公安局.
+pub(super) static OFFICES: Words = Words::new(
+    "政府 人民政府 人民医院 医院 中医 中医院 妇幼 妇女 卫生 疾控 疾病 公安 公安局 派出所 法院 人民法院 检察院 \
+     人民检察院 法庭 司法 交警 消防 看守所 中学 小学 高级 高中 初级 初中 实验 一中 二中 三中 四中 五中 六中 职业 \
+     职教 技工 幼儿园 中心小学 中心幼儿园 中心卫生院 中心医院 中心学校 学校 进修 特殊教育 老年 第一人民 第二人民 \
+     第三人民 第四人民 第五人民 第一中学 第二中学 第三中学 第四中学 第五中学 第六中学 第一小学 第二小学 第三小学 \
+     第一幼儿园 第二幼儿园 党校 人大 政协 人武部 武装部 教育局 财政局 税务 国税 地税 水利 林业 农业 交通 民政 \
+     国土 自然资源 建设局 住建 城管 环保 气象 审计 统计 统战 市场监督 市场监管 工商 质量 质监 粮食 烟草 供销 供电 \
+     电力 电业 自来水 水务 邮政 邮局 电信 移动 联通 广电 电视台 火车站 汽车站 客运 车站 高铁站 机场 图书馆 文化馆 \
+     博物馆 体育 敬老院 养老 福利 残联 工会 信用 农商 农村 行政 政务 便民 管委会 管理委员会 人才 农贸市场 集贸市场 \
+     殡仪",
+);
+
+/// What names nothing, where a name would stand: the whole of it.
+pub(super) static NOTHING: Words = Words::new(
+    "中国 不详 未知 其他 其它 无 null 街上 镇上 村上 场上 街里 街面 县城 城里 之一 之二 之三\
+     自提 自取 楼梯楼 楼梯房 电梯房 电梯",
+);
+
+/// What a sender asks of whoever delivers: words that such a request has.
+pub(super) static REQUESTS: Words = Words::new(
+    "谢谢 签收 联系 电话 自提 自取 派送 送货 收货 接收 请放 请打 放门口 务必 拒收 拒签 损坏 短信 配送",
+);
+
 /// Beside something, between something: what stands before it is near, not here.
 pub(super) static NEARBY: Words = Words::new(
     "斜对面 正对面 对面 对过 对门 隔壁 附近 旁边 旁 门口 路口 入口 交叉路口 交叉口 交叉 交汇处 \
