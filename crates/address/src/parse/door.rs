@@ -1,9 +1,11 @@
 //! The door: building, unit, floor, room, or a chain of numbers whose meaning only the place can tell.
 
 mod range;
+mod side;
 mod value;
 
 use super::label::Label;
+use super::street::is_aisle;
 use super::words::Words;
 use crate::charset::one_of;
 use value::value;
@@ -139,10 +141,10 @@ pub(crate) fn more_doors(text: &[char], from: usize, out: &mut Vec<Door>) {
 }
 
 fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
-    if let Some(range) = range::range(text, start, before) {
-        return Some(range);
+    if let Some(door) = range::range(text, start, before).or_else(|| side::side(text, start, before)) {
+        return Some(door);
     }
-    let (value, mut at, named) = value(text, start)?;
+    let (mut value, mut at, named) = value(text, start)?;
     let has = |kind: DoorKind| before.iter().any(|d| d.kind == kind);
     let next = text.get(at).copied();
     let bare_next = |kind| Some((kind, 0));
@@ -176,6 +178,7 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         // 415商铺: the room of a shop.
         Some('商' | '店' | '门' | '档') if is_shop(&text[at..]) && !named => Some((DoorKind::Room, 0)),
         Some('间') if !named => Some((DoorKind::Room, 1)),
+        Some('街') if is_aisle(text, at) => Some((DoorKind::Unit, 1)),
         // What counts something else: phases, areas, villages, roads, metres.
         Some(c) if one_of!(c, "期区村组路街弄米年元条巷队亩%里大小") => None,
         Some(c) if c.is_ascii_alphanumeric() => None,
@@ -194,6 +197,12 @@ fn door(text: &[char], start: usize, before: &[Door]) -> Option<Door> {
         _ => bare_next(DoorKind::Bare),
     }?;
     if kind == DoorKind::Bare && before.is_empty() && value.as_str().bytes().all(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
+    // 2排 is a row of houses, not building 2, and 7街 an aisle.
+    if let Some(c @ ('排' | '街')) = next
+        && !value.push(c)
+    {
         return None;
     }
     at += length;

@@ -52,8 +52,11 @@ impl<'a> Writer<'a> {
         let is_market = name.last().is_some_and(|c| one_of!(*c, "场城厦楼心"));
         let text = self.folded.chars();
         let road_end = sketch.street().map(|s| s.end);
-        let follows_road =
-            |at: usize| road_end.is_some_and(|e| e <= at && text[e..at].iter().all(|&c| is_gap(c)));
+        // 云栖路12号, 云栖路南12号; 望月桥12号 has its number as a road has.
+        let follows_road = |at: usize| {
+            road_end
+                .is_some_and(|e| e <= at && text[e..at].iter().all(|&c| is_gap(c) || "东西南北".contains(c)))
+        };
         let roles = roles(&sketch.doors);
         for (door, role) in sketch.doors.iter().zip(roles) {
             let slot = match role {

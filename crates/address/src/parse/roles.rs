@@ -28,6 +28,15 @@ pub(crate) fn roles(doors: &[Door]) -> [Role; DOORS_MAX] {
                 DoorKind::Unit => Role::Unit,
                 DoorKind::Floor => Role::Floor,
                 DoorKind::Room => Role::Room,
+                // 25-2: a room would say its storey.
+                DoorKind::Bare
+                    if later == 0
+                        && i == 1
+                        && doors[0].kind == DoorKind::Bare
+                        && door.value.as_str().len() <= 2 =>
+                {
+                    Role::Unit
+                }
                 DoorKind::Hao | DoorKind::Bare
                     if has(Role::Building) || has(Role::Unit) || has(Role::Floor) =>
                 {

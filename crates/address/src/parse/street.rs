@@ -28,6 +28,9 @@ pub(crate) struct Number {
 /// Before 道: a township, a railway, a tunnel.
 const NO_ROADS: &CharSet = &CharSet::new("街管隧通渠铁轨车巷频行跑航河味报知公");
 
+/// How far the last of several houses may lie from the first, by their numbers.
+const HOUSES_MAX: u32 = 60;
+
 const STREETS_MAX: usize = 16;
 
 /// All roads and numbered names of `text` from `from` on, in the order of the text. `town_open`: no township was named,
@@ -170,7 +173,9 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
             !(matches!(next, Some('桥' | '站'))
                 || next == Some('口') && matches!(previous, '叉' | '字' | '岔'))
         }
-        '街' => next != Some('道'),
+        // 青巷路, 后街弄
+        '街' | '巷' if matches!(next, Some('路' | '弄')) => false,
+        '街' => next != Some('道') && !is_aisle(text, at),
         '巷' => at > start,
         '弄' => !previous.is_ascii_digit(),
         '道' => {
@@ -202,6 +207,22 @@ fn road_end(text: &[char], start: usize, at: usize) -> Option<usize> {
         end = at + 4;
     }
     Some(end)
+}
+
+/// 4楼7街46103, 四区57街38012: 街 counts the aisles of a market, of which every stall has its number.
+pub(crate) fn is_aisle(text: &[char], at: usize) -> bool {
+    let counted = |c: &char| c.is_ascii_digit() || crate::fold::is_numeral(*c);
+    let head = &text[..at];
+    let number = head.iter().rev().take(4).take_while(|c| counted(c)).count();
+    let before = head[..at - number].iter().rev().find(|c| !is_gap(**c));
+    let behind = text[at + 1..].iter().skip_while(|c| is_gap(**c));
+    let stall = behind.take_while(|c| c.is_ascii_digit()).count();
+    number > 0
+        && match before {
+            Some('楼' | '层') => true,
+            Some('区' | '城' | '场') => stall >= 4,
+            _ => false,
+        }
 }
 
 fn is_stem(c: char) -> bool {
@@ -270,14 +291,14 @@ pub(crate) fn number(text: &[char], at: usize) -> Option<Number> {
         let mut with = value;
         with.push(sign);
         let Some(e) = digits(text, end + skip, &mut with) else { break };
-        // 34-76, 101-2某某: several houses, or one too small for a room that counts nothing.
+        // 34-76, 227-233, 101-2某某: several houses, or one too small for a room that counts nothing.
         let after = text.get(e).copied();
-        let small = e - end <= 3
-            && match after {
-                None => number_at(text, end + 1) > number_at(text, before_dash(text, end)),
-                Some(c) => !c.is_ascii_alphanumeric() && !is_counter(c) && !is_gap(c),
-            };
-        let closes = after == Some('号') && !matches!(text.get(e + 1), Some('楼')) || small;
+        let (first, second) = (number_at(text, before_dash(text, end)), number_at(text, end + 1));
+        let plain = after.is_none_or(|c| !c.is_ascii_alphanumeric() && !is_counter(c) && !is_gap(c));
+        let several = second > first && (e - end <= 3 || first >= 100 && second - first <= HOUSES_MAX);
+        let small = e - end <= 3 && after.is_some();
+        let closes =
+            after == Some('号') && !matches!(text.get(e + 1), Some('楼')) || plain && (several || small);
         if sign == '-' && skip == 1 && text.get(end) == Some(&'-') && !closes && text.get(e) != Some(&'-') {
             break;
         }

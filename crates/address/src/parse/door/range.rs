@@ -1,6 +1,7 @@
 //! Two numbers that are one door: 78-2号 (a sub-number), 404-411室 (several rooms), 3-4层.
 
 use super::{Door, DoorKind};
+use crate::parse::area::is_gap;
 use crate::parse::label::Label;
 
 /// How far the last of several doors may lie from the first.
@@ -16,14 +17,29 @@ pub(super) fn range(text: &[char], at: usize, before: &[Door]) -> Option<Door> {
     let (end, second) = number(text, end + 1, &mut value)?;
     let several = second > first && second - first <= SPAN_MAX;
     let rooms = several && first >= 100 && !before.is_empty();
+    let has = |kind: DoorKind| before.iter().any(|d| d.kind == kind);
+    let closes = text.get(end).is_none_or(|&c| is_gap(c));
+    // 3单元8-6 counts the rooms of a storey, 603-2 parts of a room.
+    let sub_room = second < 100
+        && (has(DoorKind::Unit) && first < 100
+            || first >= 100 && (has(DoorKind::Building) || has(DoorKind::Floor)));
+    // 青禾村4-135号
+    let in_village = at > 0 && text[at - 1] == '村';
     let (kind, length) = match text[end..] {
         ['号', '楼' | '栋' | '幢', ..] if before.is_empty() => (DoorKind::Building, 2),
         ['栋' | '幢', ..] if before.is_empty() => (DoorKind::Building, 1),
         ['楼' | '层', ..] if several => (DoorKind::Floor, 1),
-        ['室' | '房', ..] if rooms => (DoorKind::Room, 1),
+        ['室' | '房', ..] if several && first >= 100 => (DoorKind::Room, 1),
         ['号', '室' | '房' | '院', ..] => return None,
-        ['号', ..] if rooms => (DoorKind::Room, 1),
-        ['号', ..] if before.is_empty() && (several && first >= 3 || second < 10) => (DoorKind::Hao, 1),
+        ['号', ..] if rooms || several && (has(DoorKind::Building) || has(DoorKind::Floor)) => {
+            (DoorKind::Room, 1)
+        }
+        ['室' | '号' | '户', ..] if sub_room => (DoorKind::Room, 1),
+        ['号', ..] if before.is_empty() && (several && first >= 3 || second < 10 || in_village) => {
+            (DoorKind::Hao, 1)
+        }
+        // 346-349 are rooms: no building has a number so near to that of a room.
+        _ if closes && (sub_room || several && (first >= 100 || has(DoorKind::Floor))) => (DoorKind::Room, 0),
         _ => return None,
     };
     Some(Door { kind, value, start: at, end: end + length })

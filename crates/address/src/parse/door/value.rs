@@ -9,7 +9,7 @@ pub(super) fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     let c = *text.get(at)?;
     if one_of!(c, "东西南北中甲乙丙丁") {
         let next = text.get(at + 1).copied();
-        let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号' | '户'))
+        let counted = matches!(next, Some('单' | '幢' | '栋' | '座' | '号' | '户' | '梯'))
             && !matches_word(text, at + 1, "单位");
         if counted && !(next == Some('号') && text.get(at + 2) != Some(&'楼')) {
             return Some((Label::from_chars([c])?, at + 1, true));
@@ -38,8 +38,11 @@ pub(super) fn value(text: &[char], at: usize) -> Option<(Label, usize, bool)> {
     if digits > 0 {
         let tail = text.get(end).copied().filter(|c| c.is_ascii_lowercase() || one_of!(*c, "甲乙丙丁"));
         let storey = tail == Some('f') && letters == 0;
-        if let Some(c) = tail.filter(|_| !storey && !text.get(end + 1).is_some_and(char::is_ascii_lowercase))
-        {
+        // 17乙803: a building, its part, a room.
+        let part = text[end..].iter().skip(1).take(3).filter(|c| c.is_ascii_digit()).count() == 3;
+        let joined = text.get(end + 1).is_some_and(char::is_ascii_lowercase)
+            || tail.is_some_and(|c| !c.is_ascii()) && part;
+        if let Some(c) = tail.filter(|_| !storey && !joined) {
             label.push(c);
             end += 1;
             // 15b03
