@@ -178,7 +178,7 @@ pub(super) fn numbered(s: &Scratch, spot: &Spot) -> bool {
 pub(super) fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
     let text = s.folded.chars();
     let rest = &text[spot.end..];
-    let near = NEARBY.iter().any(|w| w.chars().enumerate().all(|(i, c)| rest.get(i) == Some(&c)));
+    let near = is_near(rest);
     let direction = matches!(rest, ['东' | '西' | '南' | '北', next, ..] if next.is_ascii_digit() || *next == '面' || *next == '侧');
     let before = &text[..spot.start];
     let led = matches!(before.last(), Some('近' | '临' | '邻' | '与' | '至'));
@@ -204,6 +204,11 @@ pub(super) fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
         return NameEvidence::Typo;
     }
     NameEvidence::Written
+}
+
+/// Does what follows a name say that it is only near: 对面, 东侧?
+pub(super) fn is_near(rest: &[char]) -> bool {
+    NEARBY.iter().any(|word| crate::parse::begins(rest, word))
 }
 
 /// 东单元, 甲栋

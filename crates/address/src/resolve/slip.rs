@@ -1,6 +1,6 @@
 //! The miss path: slips of one character, names that are not the street's own, and what stands on a road.
 
-use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, alike, is_residence, likeness};
+use super::evidence::{AreaEvidence, NameEvidence, StreetEvidence, alike, is_near, is_residence, likeness};
 use super::{Resolver, Scratch};
 use crate::gazetteer::names::{blanks, road_hash};
 use crate::gazetteer::{PlaceIndex, via};
@@ -17,7 +17,8 @@ impl Resolver {
         let Some((start, end)) = s.sketch.compound.filter(|c| behind.is_some_and(|b| c.0 >= b)) else {
             return;
         };
-        if !is_residence(&text[start..end]) {
+        // 云栖路12号(望月花园东侧): what is only near names nothing else.
+        if !is_residence(&text[start..end]) || is_near(&text[end..]) {
             return;
         }
         let end = s.sketch.whole_name(text).map_or(end, |whole| whole.1);
