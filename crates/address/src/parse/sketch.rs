@@ -124,7 +124,7 @@ impl Sketch {
         let named = |pieces: &[Piece]| {
             let is_name = |p: &&Piece| p.kind == PieceKind::Name && p.end - p.start >= 2;
             let name = pieces.iter().find(|p| is_name(p) && !is_remark(&text[p.start..p.end]));
-            name.map(|p| (p.start, p.end))
+            name.map(|p| (p.start, p.end - usize::from(side_of_door(text, p))))
         };
         near.and_then(|n| named(&self.pieces[n..]))
             .or_else(|| named(&self.pieces))
@@ -160,6 +160,13 @@ impl Sketch {
             }
         }
     }
+}
+
+/// 云栖花园东14幢: the side belongs to the door. Not so in 云栖江南14幢.
+fn side_of_door(text: &[char], name: &Piece) -> bool {
+    let door = text.get(name.end).is_some_and(char::is_ascii_digit);
+    let [.., before, '东' | '西' | '南' | '北'] = text[name.start..name.end] else { return false };
+    door && name.end - name.start >= 4 && !"江河海湖溪塘山城郡村".contains(before)
 }
 
 /// 三组, 12队 at the beginning of the street part.

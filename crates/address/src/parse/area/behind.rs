@@ -48,6 +48,12 @@ impl<'a> Behind<'a> {
 
     /// 织里青禾路: a whole road follows. 白塔月路 and 青禾东三街 are roads of one name.
     pub fn starts_road(&self) -> bool {
+        // 青山12号大街
+        let digits = self.text.iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+        if digits > 0 && matches!(self.text[digits..], ['号', '大', '街' | '道', ..] | ['号', '路', ..])
+        {
+            return true;
+        }
         let end = self.text.iter().take(6).position(|c| one_of!(*c, "路街巷弄"));
         let stem = &self.text[..end.unwrap_or(0)];
         (2..=3).contains(&stem.len())

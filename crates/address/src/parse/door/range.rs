@@ -9,6 +9,9 @@ const SPAN_MAX: u32 = 60;
 
 /// 78-2号, 404-411号, 3-11号楼, 3-4层. 2-402号 is a building and a room.
 pub(super) fn range(text: &[char], at: usize, before: &[Door]) -> Option<Door> {
+    if let Some(stall) = stall(text, at, before) {
+        return Some(stall);
+    }
     let mut value = Label::EMPTY;
     let (end, first) = number(text, at, &mut value)?;
     if text.get(end) != Some(&'-') || !value.push('-') {
@@ -43,6 +46,32 @@ pub(super) fn range(text: &[char], at: usize, before: &[Door]) -> Option<Door> {
         _ => return None,
     };
     Some(Door { kind, value, start: at, end: end + length })
+}
+
+/// 3楼g2-016, a2006-2012: what is behind a letter and its number is of one door.
+fn stall(text: &[char], at: usize, before: &[Door]) -> Option<Door> {
+    let letters = text[at..].iter().take(3).take_while(|c| c.is_ascii_lowercase()).count();
+    if !(1..=2).contains(&letters) {
+        return None;
+    }
+    let mut value = Label::EMPTY;
+    let whole = text[at..at + letters].iter().all(|&c| value.push(c));
+    let (end, first) = number(text, at + letters, &mut value)?;
+    let dash = text.get(end).filter(|c| matches!(c, '-' | '/'))?;
+    if !whole || !value.push(*dash) {
+        return None;
+    }
+    let (end, second) = number(text, end + 1, &mut value)?;
+    let on_floor = before.iter().any(|d| d.kind == DoorKind::Floor);
+    let several = first >= 100 && second > first && second - first <= SPAN_MAX;
+    let counter = usize::from(matches!(text.get(end), Some('号' | '室')));
+    let closes = text.get(end + counter).is_none_or(|&c| is_gap(c) && c != '-');
+    (closes && (on_floor || several)).then_some(Door {
+        kind: DoorKind::Room,
+        value,
+        start: at,
+        end: end + counter,
+    })
 }
 
 /// Up to four digits at `at`, added to `value`: where they end, and what they are.
