@@ -450,7 +450,8 @@ fn reason(e: &Evidence, s: &Scratch) -> Reason {
 /// The shares of answers that were right on real compounds, rounded down; slips are too few to say.
 fn confidence(e: &Evidence, reason: Reason) -> f32 {
     let base = match reason {
-        Reason::Exact | Reason::CompoundOnly => 0.98,
+        Reason::CompoundOnly => 0.99,
+        Reason::Exact => 0.98,
         Reason::Alias | Reason::Renamed => 0.97,
         Reason::NumberOnly => 0.95,
         Reason::Described => 0.94,
