@@ -17,12 +17,15 @@ type Row = Vec<String>;
 /// Every comparison; the first difference is the error.
 pub fn all(stages: &Stages, expected: &Expected) -> Result<()> {
     let places = rows_of(&expected.places)?;
-    let base = stages.sql("lake", &format!("select {PLACES} from places where external_id is not null order by 1"))?;
+    let base = stages
+        .sql("lake", &format!("select {PLACES} from places where external_id is not null order by 1"))?;
     same("places", &places, &rows(&base, &expected.places)?)?;
 
     let changes = stages.sql(
         "lake",
-        &format!("select place_id, sequence, operation, {PLACES} from places_changes order by shard, sequence"),
+        &format!(
+            "select place_id, sequence, operation, {PLACES} from places_changes order by shard, sequence"
+        ),
     )?;
     once("places_changes", &changes, &["place_id", "sequence"])?;
     let folded = last(&changes, "place_id", "operation", "delete");
@@ -60,7 +63,9 @@ pub fn all(stages: &Stages, expected: &Expected) -> Result<()> {
         ensure!(!facts.is_empty(), "{table} is empty");
     }
     accounting(stages, expected)?;
-    stages.say(&["rules", "verify"]).context("the full evaluation of the rules differs from the incremental one")?;
+    stages
+        .say(&["rules", "verify"])
+        .context("the full evaluation of the rules differs from the incremental one")?;
     Ok(())
 }
 
@@ -74,7 +79,11 @@ fn facts(stages: &Stages, table: &str, columns: &str) -> Result<Vec<Value>> {
              order by f.shard, f.sequence"
         ),
     )?;
-    once(table, &all, &["fact_id", "statement", "raw_topic", "raw_partition", "raw_offset", "raw_index", "code"])?;
+    once(
+        table,
+        &all,
+        &["fact_id", "statement", "raw_topic", "raw_partition", "raw_offset", "raw_index", "code"],
+    )?;
     Ok(all)
 }
 
@@ -116,7 +125,10 @@ fn accounting(stages: &Stages, expected: &Expected) -> Result<()> {
     }
     let quarantined = feeds["utilities/water-readings"]["counts"]["quarantined"].as_u64().unwrap_or_default();
     let refused = expected.refused as u64;
-    ensure!(quarantined >= refused, "{quarantined} readings are in quarantine, {refused} different ones were refused");
+    ensure!(
+        quarantined >= refused,
+        "{quarantined} readings are in quarantine, {refused} different ones were refused"
+    );
     Ok(())
 }
 
@@ -193,7 +205,8 @@ fn same(what: &str, wanted: &[Row], found: &[Row]) -> Result<()> {
     if wanted == found {
         return Ok(());
     }
-    let show = |rows: Vec<&&Row>| rows.iter().take(5).map(|r| r.join(" | ")).collect::<Vec<_>>().join("\n    ");
+    let show =
+        |rows: Vec<&&Row>| rows.iter().take(5).map(|r| r.join(" | ")).collect::<Vec<_>>().join("\n    ");
     bail!(
         "{what} differ\n  wanted and not there ({}):\n    {}\n  there and not wanted ({}):\n    {}",
         wanted.difference(&found).count(),

@@ -125,7 +125,14 @@ impl Departments {
             };
             let value = message.encode_to_vec();
             let (key, value) = (Some(report_id.as_bytes()), Some(value.as_slice()));
-            producer.send(Outgoing { topic: HAZARDS, partition: None, key, value, headers: &[], timestamp_ms: None })?;
+            producer.send(Outgoing {
+                topic: HAZARDS,
+                partition: None,
+                key,
+                value,
+                headers: &[],
+                timestamp_ms: None,
+            })?;
         }
         Ok(producer.flush().await?)
     }

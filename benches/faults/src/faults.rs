@@ -1,16 +1,19 @@
 //! What goes wrong, from a seed.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use yibiao_records::CrashPoint;
 
 use crate::{servers::BROKERS, stages::STAGES};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// kill -9, and a start after some time.
+    /// kill -9 at any moment, and a start after some time.
     Kill { stage: usize, down: Duration },
+    /// A death between two writes, the nth time that the process comes by there.
+    Crash { point: CrashPoint, nth: u32 },
     /// A process that stands still, longer than others wait for it, and wakes up.
     Pause { stage: usize, time: Duration },
     /// A broker that is killed or stopped, and comes back. Two others go on.
@@ -19,30 +22,62 @@ pub enum Fault {
     Database { down: Duration },
 }
 
-impl Fault {
-    pub fn draw(dice: &mut ChaCha8Rng) -> Option<Fault> {
-        let ms = |dice: &mut ChaCha8Rng, range: std::ops::Range<u64>| Duration::from_millis(dice.random_range(range));
-        let stage = dice.random_range(0..STAGES.len());
-        Some(match dice.random_range(0..100) {
-            0..45 => Fault::Kill { stage, down: ms(dice, 0..1_500) },
-            45..60 => Fault::Pause { stage, time: ms(dice, 200..8_000) },
-            60..75 => Fault::Broker {
-                broker: dice.random_range(0..BROKERS),
-                hard: dice.random_bool(0.6),
-                down: ms(dice, 500..5_000),
+/// Draws the faults of one seed.
+pub struct Faults {
+    pub dice: ChaCha8Rng,
+    /// Points are taken in turn, so that some seeds together meet each of them.
+    next: usize,
+}
+
+impl Faults {
+    pub fn new(seed: u64) -> Self {
+        let next = seed as usize * 4 % CrashPoint::ALL.len();
+        Self { dice: ChaCha8Rng::seed_from_u64(seed ^ 0xfa17), next }
+    }
+
+    pub fn ms(&mut self, range: Range<u64>) -> Duration {
+        Duration::from_millis(self.dice.random_range(range))
+    }
+
+    pub fn draw(&mut self) -> Option<Fault> {
+        let stage = self.dice.random_range(0..STAGES.len());
+        Some(match self.dice.random_range(0..100) {
+            0..20 => Fault::Kill { stage, down: self.ms(0..1_500) },
+            20..60 => {
+                let point = CrashPoint::ALL[self.next];
+                self.next = (self.next + 1) % CrashPoint::ALL.len();
+                Fault::Crash { point, nth: self.dice.random_range(1..4) }
+            }
+            60..70 => Fault::Pause { stage, time: self.ms(200..8_000) },
+            70..82 => Fault::Broker {
+                broker: self.dice.random_range(0..BROKERS),
+                hard: self.dice.random_bool(0.6),
+                down: self.ms(500..5_000),
             },
-            75..82 => Fault::Database { down: ms(dice, 100..2_000) },
+            82..88 => Fault::Database { down: self.ms(100..2_000) },
             _ => return None,
         })
     }
+}
 
+impl Fault {
     pub fn name(self) -> &'static str {
         match self {
-            Fault::Kill { .. } => "kill",
-            Fault::Pause { .. } => "pause",
-            Fault::Broker { hard: true, .. } => "broker killed",
-            Fault::Broker { .. } => "broker stopped",
+            Fault::Kill { .. } => "killed",
+            Fault::Crash { .. } => "armed to die at a point",
+            Fault::Pause { .. } => "paused",
+            Fault::Broker { hard: true, .. } => "brokers killed",
+            Fault::Broker { .. } => "brokers stopped",
             Fault::Database { .. } => "database away",
         }
+    }
+}
+
+/// The stage whose process comes by a point.
+pub fn stage_of(point: CrashPoint) -> usize {
+    match point.as_str().split('-').next() {
+        Some("connect") => 0,
+        Some("normalise" | "gazetteer") => 1,
+        _ => 2,
     }
 }

@@ -18,17 +18,16 @@ mod stages;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use departments::Departments;
-use faults::Fault;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use faults::{Fault, Faults, stage_of};
 use servers::{Kafka, Postgres};
 use stages::{STAGES, Stages};
+use yibiao_records::CrashPoint;
 
 /// Faults by the seed: kills, pauses, brokers and a database that go away; then the tables against an oracle.
 #[derive(Debug, clap::Parser)]
@@ -45,6 +44,9 @@ struct Args {
     /// Send the same, and let nothing go wrong.
     #[arg(long)]
     calm: bool,
+    /// Fail where no process died at one of the points between two writes.
+    #[arg(long)]
+    every_point: bool,
     /// The program; by default the one beside this one.
     #[arg(long)]
     program: Option<PathBuf>,
@@ -61,17 +63,25 @@ fn main() -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let root = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     let beside = std::env::current_exe()?.with_file_name("yibiao");
-    let program = args.program.clone().unwrap_or(beside).canonicalize().context("the program: give --program")?;
+    let program =
+        args.program.clone().unwrap_or(beside).canonicalize().context("the program: give --program")?;
     let project = args.project.canonicalize()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let (mut failed, began) = (Vec::new(), Instant::now());
-    let mut faults: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut tally = Tally::default();
     for seed in args.from..args.from + args.seeds {
         let dir = root.join(format!("seed-{seed}"));
         std::fs::create_dir_all(&dir)?;
-        let one = Seed { seed, steps: args.steps, calm: args.calm, dir: &dir, program: &program, project: &project };
+        let one = Seed {
+            seed,
+            steps: args.steps,
+            calm: args.calm,
+            dir: &dir,
+            program: &program,
+            project: &project,
+        };
         let began = Instant::now();
-        match runtime.block_on(one.run(&mut faults)) {
+        match runtime.block_on(one.run(&mut tally)) {
             Ok(said) => {
                 println!("seed {seed}: equal ({said}, {:.0} s)", began.elapsed().as_secs_f64());
                 std::fs::remove_dir_all(&dir)?;
@@ -82,14 +92,42 @@ fn main() -> Result<()> {
             }
         }
     }
-    let drawn: Vec<String> = faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let equal = args.seeds - failed.len() as u64;
-    println!("{equal} of {} seeds equal in {:.0} s; faults: {}", args.seeds, began.elapsed().as_secs_f64(), drawn.join(", "));
+    println!("{equal} of {} seeds equal in {:.0} s", args.seeds, began.elapsed().as_secs_f64());
+    println!("faults: {}", tally.faults());
+    println!("deaths by point: {}", tally.points());
+    let never: Vec<&str> =
+        CrashPoint::ALL.iter().filter(|p| !tally.points.contains_key(p)).map(|p| p.as_str()).collect();
+    if args.every_point && !never.is_empty() {
+        println!(
+            "no process died at {}: more seeds or steps are needed, or the point is out of use",
+            never.join(", ")
+        );
+        std::process::exit(1);
+    }
     if !failed.is_empty() {
         println!("not equal: {failed:?}; run one with --from SEED --keep DIR to look at what it leaves");
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// What went wrong in all seeds.
+#[derive(Default)]
+struct Tally {
+    faults: BTreeMap<&'static str, u32>,
+    points: BTreeMap<CrashPoint, u32>,
+}
+
+impl Tally {
+    fn faults(&self) -> String {
+        self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
+    fn points(&self) -> String {
+        let counts = self.points.iter().map(|(point, count)| format!("{} {count}", point.as_str()));
+        counts.collect::<Vec<_>>().join(", ")
+    }
 }
 
 struct Seed<'a> {
@@ -103,7 +141,7 @@ struct Seed<'a> {
 
 impl Seed<'_> {
     /// Gives what happened, in few words.
-    async fn run(&self, drawn: &mut BTreeMap<&'static str, u32>) -> Result<String> {
+    async fn run(&self, tally: &mut Tally) -> Result<String> {
         let city = script::city();
         let steps = script::script(self.seed, self.steps);
         let kafka = Kafka::start(self.project, &self.dir.join("kafka"))?;
@@ -115,24 +153,28 @@ impl Seed<'_> {
         for stage in 0..STAGES.len() {
             stages.start(stage)?;
         }
-        let mut dice = ChaCha8Rng::seed_from_u64(self.seed ^ 0xfa17);
-        let mut faults = 0;
+        let (mut faults, mut count) = (Faults::new(self.seed), 0);
         for step in &steps {
             departments.send(step, &city, &postgres).await?;
-            tokio::time::sleep(Duration::from_millis(dice.random_range(100..1_200))).await;
-            let fault = Fault::draw(&mut dice).filter(|_| !self.calm);
-            if let Some(fault) = fault {
-                faults += 1;
-                *drawn.entry(fault.name()).or_default() += 1;
+            tokio::time::sleep(faults.ms(100..1_200)).await;
+            if let Some(fault) = faults.draw().filter(|_| !self.calm) {
+                count += 1;
+                *tally.faults.entry(fault.name()).or_default() += 1;
                 strike(fault, &mut stages, &kafka, &postgres).await?;
             }
             stages.look_after()?;
         }
         stages.stop()?;
+        for &point in &stages.died_at {
+            *tally.points.entry(point).or_default() += 1;
+        }
         stages.run_to_end()?;
         let sent: usize = steps.iter().map(|step| step.statements.len()).sum();
         compare::all(&stages, &oracle::expected(&city, &steps)?)?;
-        Ok(format!("{sent} records, {faults} faults, {} ended by themselves", stages.ended_by_themselves))
+        let (died, by_themselves) = (stages.died_at.len(), stages.ended_by_themselves);
+        Ok(format!(
+            "{sent} records, {count} faults, {died} deaths at a point, {by_themselves} ended by themselves"
+        ))
     }
 }
 
@@ -142,6 +184,11 @@ async fn strike(fault: Fault, stages: &mut Stages, kafka: &Kafka, postgres: &Pos
             stages.kill(stage)?;
             tokio::time::sleep(down).await;
             stages.start(stage)
+        }
+        Fault::Crash { point, nth } => {
+            let stage = stage_of(point);
+            stages.kill(stage)?;
+            stages.start_armed(stage, Some((point, nth)))
         }
         Fault::Pause { stage, time } => {
             stages.signal(stage, "STOP")?;

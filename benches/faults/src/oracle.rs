@@ -69,7 +69,8 @@ pub fn expected(city: &[Dwelling], steps: &[Step]) -> Result<Expected> {
         "registered_count" => registrations.iter().map(|r| i64::from(r.4)).collect::<Vec<_>>(),
     )?;
     let codes = df!("code" => city.iter().map(|d| d.code.as_str()).collect::<Vec<_>>())?;
-    let places = places(codes.lazy(), water.clone().lazy(), hazards.clone().lazy(), registrations.lazy()).collect()?;
+    let places =
+        places(codes.lazy(), water.clone().lazy(), hazards.clone().lazy(), registrations.lazy()).collect()?;
     let warnings = warnings(hazards.lazy()).collect()?;
     let water = water.lazy().sort(["code", "day", "amount"], SortMultipleOptions::default()).collect()?;
     Ok(Expected { places, warnings, water, refused: refused.len() })
@@ -87,9 +88,10 @@ fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations:
             .join(last.clone(), [col("code")], [col("code")], JoinArgs::new(JoinType::Inner))
             .filter(col("day").gt(col("last") - lit(window)))
     };
-    let water = within(water, 30)
-        .group_by([col("code")])
-        .agg([col("amount").sum().alias("water"), col("day").n_unique().cast(DataType::Int64).alias("water_days")]);
+    let water = within(water, 30).group_by([col("code")]).agg([
+        col("amount").sum().alias("water"),
+        col("day").n_unique().cast(DataType::Int64).alias("water_days"),
+    ]);
     let seen = within(hazards, 90).group_by([col("code")]).agg([
         len().cast(DataType::Int64).alias("hazards"),
         col("category").eq(lit("群租隔断")).sum().cast(DataType::Int64).alias("partition_hazards"),
@@ -98,7 +100,8 @@ fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations:
         .sort(["number"], SortMultipleOptions::default())
         .group_by([col("code")])
         .agg([col("rooms").last(), col("is_rental").last(), col("registered_count").last()]);
-    let left = |a: LazyFrame, b: LazyFrame| a.join(b, [col("code")], [col("code")], JoinArgs::new(JoinType::Left));
+    let left =
+        |a: LazyFrame, b: LazyFrame| a.join(b, [col("code")], [col("code")], JoinArgs::new(JoinType::Left));
     left(left(left(left(codes, water), seen), newest), last.clone())
         .with_columns([
             col("water_days").fill_null(lit(0)),
@@ -106,8 +109,18 @@ fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations:
             col("partition_hazards").fill_null(lit(0)),
         ])
         .select(
-            ["code", "water", "water_days", "hazards", "partition_hazards", "rooms", "is_rental", "registered_count", "last"]
-                .map(col),
+            [
+                "code",
+                "water",
+                "water_days",
+                "hazards",
+                "partition_hazards",
+                "rooms",
+                "is_rental",
+                "registered_count",
+                "last",
+            ]
+            .map(col),
         )
         .sort(["code"], SortMultipleOptions::default())
 }

@@ -70,11 +70,31 @@ pub fn city() -> Vec<Dwelling> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
     /// Hundredths of a cubic metre on one day.
-    Water { meter: u32, day: i32, dwelling: usize, hundredths: u32 },
-    Hazard { report: u32, day: i32, dwelling: usize, category: &'static str, severity: i32 },
-    Registration { number: u32, dwelling: usize, rooms: i32, is_rental: bool, people: i32 },
+    Water {
+        meter: u32,
+        day: i32,
+        dwelling: usize,
+        hundredths: u32,
+    },
+    Hazard {
+        report: u32,
+        day: i32,
+        dwelling: usize,
+        category: &'static str,
+        severity: i32,
+    },
+    Registration {
+        number: u32,
+        dwelling: usize,
+        rooms: i32,
+        is_rental: bool,
+        people: i32,
+    },
     /// A reading that no contract lets in: why, and its line.
-    Refused { meter: u32, line: String },
+    Refused {
+        meter: u32,
+        line: String,
+    },
 }
 
 /// A moment's records.
@@ -114,7 +134,11 @@ fn statement(dice: &mut ChaCha8Rng, step: usize, steps: usize, said: &[Statement
     let dwelling = dice.random_range(0..DWELLINGS);
     // Days go on with the steps, and some records are late.
     let today = FIRST_DAY + (step as i32 + 1) * DAYS / steps as i32;
-    let day = if dice.random_bool(0.2) { dice.random_range(FIRST_DAY..=today) } else { today - dice.random_range(0..3) };
+    let day = if dice.random_bool(0.2) {
+        dice.random_range(FIRST_DAY..=today)
+    } else {
+        today - dice.random_range(0..3)
+    };
     match dice.random_range(0..100) {
         0..60 => Statement::Water {
             meter: dice.random_range(0..METERS),
@@ -170,7 +194,9 @@ fn corrected(statement: Statement, dice: &mut ChaCha8Rng) -> Statement {
 fn moved(statement: Statement, dice: &mut ChaCha8Rng) -> Statement {
     let to = dice.random_range(0..DWELLINGS);
     match statement {
-        Statement::Water { meter, day, hundredths, .. } => Statement::Water { meter, day, dwelling: to, hundredths },
+        Statement::Water { meter, day, hundredths, .. } => {
+            Statement::Water { meter, day, dwelling: to, hundredths }
+        }
         Statement::Hazard { report, day, category, severity, .. } => {
             Statement::Hazard { report, day, dwelling: to, category, severity }
         }
@@ -190,7 +216,8 @@ pub fn date(day: i32) -> String {
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) =
+        (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

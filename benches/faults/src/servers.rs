@@ -6,11 +6,13 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
 pub const BROKERS: usize = 3;
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Brokers started by deploy/kafka/kafka.sh; they end with this.
 pub struct Kafka {
@@ -42,7 +44,14 @@ impl Kafka {
     /// Ends one broker, as a power cut would or as an operator does.
     pub fn end(&self, broker: usize, hard: bool) -> Result<()> {
         let pid = fs::read_to_string(self.dir.join(format!("broker-{}/pid", broker + 1)))?;
-        signal(pid.trim(), if hard { "KILL" } else { "TERM" })
+        let pid = pid.trim();
+        signal(pid, if hard { "KILL" } else { "TERM" })?;
+        // A broker that is asked to stop hands its partitions over first.
+        let until = Instant::now() + STOPS_WITHIN;
+        while is_running(pid) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if is_running(pid) { signal(pid, "KILL") } else { Ok(()) }
     }
 
     /// Starts those that are down.
@@ -57,6 +66,12 @@ impl Drop for Kafka {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// A process that ended and whose parent has not asked for its status is no process any more.
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 pub fn signal(pid: &str, name: &str) -> Result<()> {
@@ -74,13 +89,17 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start(dir: &Path) -> Result<Self> {
-        let binaries = binaries().context("PostgreSQL is not installed: set YIBIAO_PG_BIN to the folder of initdb")?;
+        let binaries =
+            binaries().context("PostgreSQL is not installed: set YIBIAO_PG_BIN to the folder of initdb")?;
         fs::create_dir_all(dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let postgres = Self { dir: dir.to_owned(), binaries, port };
         let data = postgres.data();
-        postgres.tool("initdb", &["-D", &data, "-U", "reader", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])?;
+        postgres.tool(
+            "initdb",
+            &["-D", &data, "-U", "reader", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
+        )?;
         postgres.start_again()?;
         Ok(postgres)
     }

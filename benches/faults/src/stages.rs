@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -10,7 +11,12 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use yibiao_records::{CrashPoint, crash::CRASH_AT};
+
 use crate::servers::signal;
+
+/// What a process that aborts dies of.
+const SIGABRT: i32 = 6;
 
 /// What runs in each process.
 pub const STAGES: [&str; 3] = ["connect", "normalise", "fusion,deliver"];
@@ -24,15 +30,20 @@ pub struct Stages {
     project: PathBuf,
     dir: PathBuf,
     running: Vec<Option<Child>>,
-    /// Processes that ended without being told to.
+    /// By stage: where its process is to die.
+    armed: Vec<Option<CrashPoint>>,
+    /// Where processes died.
+    pub died_at: Vec<CrashPoint>,
+    /// Processes that ended without being made to.
     pub ended_by_themselves: u32,
 }
 
 impl Stages {
     pub fn new(program: &Path, project: &Path, dir: &Path) -> Self {
         let running = STAGES.iter().map(|_| None).collect();
+        let armed = vec![None; STAGES.len()];
         let (program, project, dir) = (program.to_owned(), project.to_owned(), dir.to_owned());
-        Self { program, project, dir, running, ended_by_themselves: 0 }
+        Self { program, project, dir, running, armed, died_at: Vec::new(), ended_by_themselves: 0 }
     }
 
     fn config(&self) -> PathBuf {
@@ -46,12 +57,29 @@ impl Stages {
     }
 
     pub fn start(&mut self, stage: usize) -> Result<()> {
+        self.start_armed(stage, None)
+    }
+
+    /// A stage that dies when it comes by `at` the nth time.
+    pub fn start_armed(&mut self, stage: usize, at: Option<(CrashPoint, u32)>) -> Result<()> {
         if self.running[stage].is_some() {
             return Ok(());
         }
+        let crash = at.map_or(String::new(), |(point, nth)| format!("{}:{nth}", point.as_str()));
+        self.armed[stage] = at.map(|(point, _)| point);
         let child = self
-            .command(&["run", "--metrics", "127.0.0.1:0", "--log", "warn", "--stages", STAGES[stage], "--config"])
+            .command(&[
+                "run",
+                "--metrics",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+                "--stages",
+                STAGES[stage],
+                "--config",
+            ])
             .arg(self.config())
+            .env(CRASH_AT, crash)
             .stdout(Stdio::null())
             .stderr(self.log(STAGES[stage])?)
             .spawn()
@@ -67,12 +95,20 @@ impl Stages {
 
     /// Starts again what ended by itself, as a supervisor would.
     pub fn look_after(&mut self) -> Result<()> {
-        for stage in 0..STAGES.len() {
+        for (stage, name) in STAGES.iter().enumerate() {
             if let Some(child) = &mut self.running[stage]
                 && let Some(status) = child.try_wait()?
             {
-                eprintln!("  {} ended by itself: {status}", STAGES[stage]);
-                self.ended_by_themselves += 1;
+                match self.armed[stage].filter(|_| status.signal() == Some(SIGABRT)) {
+                    Some(point) => self.died_at.push(point),
+                    None => {
+                        let log = self.dir.join(format!("{name}.log"));
+                        let log = fs::read_to_string(log).unwrap_or_default();
+                        let said = log.lines().last().unwrap_or_default();
+                        eprintln!("  {name} ended by itself: {status}: {said}");
+                        self.ended_by_themselves += 1;
+                    }
+                }
                 self.running[stage] = None;
                 self.start(stage)?;
             }
@@ -98,13 +134,16 @@ impl Stages {
 
     /// Asks all to stop, which they must do by themselves.
     pub fn stop(&mut self) -> Result<()> {
-        for stage in 0..STAGES.len() {
-            self.signal(stage, "TERM")?;
+        for child in self.running.iter().flatten() {
+            signal(&child.id().to_string(), "TERM")?;
         }
         for (stage, child) in self.running.iter_mut().enumerate() {
             let Some(mut child) = child.take() else { continue };
             match wait(&mut child, STOPS_WITHIN)? {
                 Some(status) if status.success() => {}
+                Some(status) if status.signal() == Some(SIGABRT) && self.armed[stage].is_some() => {
+                    self.died_at.extend(self.armed[stage]);
+                }
                 Some(status) => bail!("{} stopped with {status}", STAGES[stage]),
                 None => {
                     child.kill()?;
@@ -138,7 +177,11 @@ impl Stages {
     /// Rows of a query over the tables in `folder` of the data.
     pub fn sql(&self, folder: &str, query: &str) -> Result<Vec<Value>> {
         let lake = self.dir.join("data").join(folder);
-        let output = self.command(&["sql", "--format", "json", "--log", "error", "--lake"]).arg(lake).arg(query).output()?;
+        let output = self
+            .command(&["sql", "--format", "json", "--log", "error", "--lake"])
+            .arg(lake)
+            .arg(query)
+            .output()?;
         ensure!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).with_context(|| format!("reading the answer of {query}"))
     }

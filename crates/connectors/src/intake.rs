@@ -11,7 +11,7 @@ use prost::Message as _;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use yibiao_contracts::{Contract, Door};
-use yibiao_records::{FeedId, Provenance};
+use yibiao_records::{CrashPoint, FeedId, Provenance};
 use yibiao_topics::{Client, Cursors, Outgoing, Producer, message::header};
 
 use crate::{Error, Progress, State, Summary};
@@ -199,8 +199,11 @@ impl Intake {
         let (records, labels) = (std::mem::take(&mut self.unacknowledged), self.labels.clone());
         self.saved_at = Instant::now();
         self.saving = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            CrashPoint::ConnectSent.pass();
             producer.flush().await?;
+            CrashPoint::ConnectAcknowledged.pass();
             cursors.save(&feed, &bytes).await?;
+            CrashPoint::ConnectSaved.pass();
             metrics::counter!("yibiao_sent_records_total", &labels).increment(records);
             Ok(())
         })));

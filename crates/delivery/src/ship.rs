@@ -12,7 +12,7 @@ use arrow::{
 use futures::StreamExt;
 use sm3::{Digest, Sm3};
 use tokio::sync::Mutex;
-use yibiao_records::{Column, TableSchema};
+use yibiao_records::{Column, CrashPoint, TableSchema};
 use yibiao_tables::{
     Lake,
     lake::{Commit, Declared, LakeTable, Role, Selection, Since, Table, delta_schema, layout},
@@ -225,6 +225,7 @@ impl Shipment {
         let mut positions = vec![(SOURCE.to_owned(), since.version)];
         if let Some(topic) = topic.as_deref_mut() {
             shipped.sent = topic.send(warnings).await?;
+            CrashPoint::DeliverSent.pass();
             positions.extend(topic.positions().await?);
         }
         positions.extend(reached.iter().map(|(shard, last)| (shard_position(*shard), *last as u64)));
@@ -234,6 +235,7 @@ impl Shipment {
             None => positions = forward(target, positions).await?,
         }
         target.commit(Commit { add, replace_all: anew.is_some(), positions, ..Commit::default() }).await?;
+        CrashPoint::DeliverCommitted.pass();
         if let Some(topic) = topic {
             topic.committed();
         }
@@ -299,7 +301,9 @@ impl Shipment {
             filtered: shipped.filtered,
             repeated: shipped.repeated,
             outcome: "delivered".to_owned(),
-        })
+        })?;
+        CrashPoint::DeliverAudited.pass();
+        Ok(())
     }
 }
 

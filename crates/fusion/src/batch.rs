@@ -18,7 +18,8 @@ use std::{
 };
 
 use yibiao_records::{
-    Fact, FactId, Frame, FrameHeader, NextOffset, Operation, PlaceId, Statement, TopicPartition, Value,
+    CrashPoint, Fact, FactId, Frame, FrameHeader, NextOffset, Operation, PlaceId, Statement, TopicPartition,
+    Value,
 };
 use yibiao_tables::{
     Tables,
@@ -389,7 +390,9 @@ impl Applier {
         }
         note(&mut writing, recorded_at_ms, self.holding);
         applied.changes = writing.changes();
+        CrashPoint::FusionApplied.pass();
         writing.commit()?;
+        CrashPoint::FusionCommitted.pass();
         Ok(applied)
     }
 }

@@ -8,10 +8,11 @@
 //! No I/O happens here. In reading order: [`fault`] whose fault an error is; [`ids`] names of feeds, places
 //! and facts; [`offset`] how far a partition has been read; [`value`] one cell, [`cells`] a row of them as bytes; [`schema`] columns, fact
 //! kinds and tables; [`reason`] why a record is quarantined; [`frame`] facts in Arrow; [`change`] what a
-//! fused table's change log says; [`proto`] the generated protobuf types.
+//! fused table's change log says; [`crash`] where tests make a process die; [`proto`] the generated protobuf types.
 
 pub mod cells;
 pub mod change;
+pub mod crash;
 pub mod fault;
 pub mod frame;
 pub mod ids;
@@ -26,6 +27,7 @@ pub mod proto {
 }
 
 pub use change::{Change, Operation};
+pub use crash::CrashPoint;
 pub use fault::{Fault, Party, Retry};
 pub use frame::{Fact, Frame, FrameBuilder, FrameError, RawPosition, Statement};
 pub use ids::{FactId, FeedId, IdError, PlaceId};

@@ -9,6 +9,7 @@ use std::{
 };
 
 use yibiao_address::{Gazetteer, Resolver};
+use yibiao_records::CrashPoint;
 
 use crate::Error;
 
@@ -76,6 +77,7 @@ impl Folder {
         kept: usize,
     ) -> Result<(), Error> {
         let (path, beside) = (self.path_of(version), self.ended_of(version));
+        CrashPoint::GazetteerWritten.pass();
         fs::write(&beside, ended)
             .and_then(|()| fs::File::open(&beside)?.sync_all())
             .map_err(failed("writing", &beside))?;
@@ -83,11 +85,13 @@ impl Folder {
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(unfinished, &path))
             .map_err(failed("naming the gazetteer", &path))?;
+        CrashPoint::GazetteerNamed.pass();
         let (current, next) = (self.0.join(CURRENT), self.0.join("CURRENT.next"));
         fs::write(&next, version)
             .and_then(|()| fs::File::open(&next)?.sync_all())
             .and_then(|()| fs::rename(&next, &current))
             .map_err(failed("replacing", &current))?;
+        CrashPoint::GazetteerInForce.pass();
         self.prune(version, kept)
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
-use yibiao_records::Rejection;
+use yibiao_records::{CrashPoint, Rejection};
 use yibiao_topics::{Batch, Message, Outgoing, Producer, Reader, message::header};
 
 use super::Shared;
@@ -160,7 +160,9 @@ impl Worker {
             }
             shard.finish(outlet)?;
         }
+        CrashPoint::NormaliseSent.pass();
         runtime.block_on(self.flush(&outlet.producer))?;
+        CrashPoint::NormaliseAcknowledged.pass();
         if self.shared.before_commit.as_ref().is_some_and(|hook| !hook()) {
             return Err(Error::StoppedByTest);
         }
@@ -169,6 +171,7 @@ impl Worker {
             self.shards[*index].write(&mut commit)?;
         }
         commit.commit()?;
+        CrashPoint::NormaliseCommitted.pass();
         self.shared.accounting.committed(shown.iter().map(|(index, ..)| {
             let shard = &self.shards[*index];
             (&shard.id, &shard.record)

@@ -23,6 +23,7 @@ use futures::future::select_all;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use yibiao_records::CrashPoint;
 
 use self::{
     chunk::{Chunk, read_bucket, read_chunk},
@@ -132,6 +133,16 @@ impl Boundary {
         Boundary::BucketsCommitted,
         Boundary::Trimmed,
     ];
+
+    fn crash_point(self) -> CrashPoint {
+        match self {
+            Boundary::ChangesWritten => CrashPoint::ProjectChangesWritten,
+            Boundary::ChangesCommitted => CrashPoint::ProjectChangesCommitted,
+            Boundary::BucketsWritten => CrashPoint::ProjectBucketsWritten,
+            Boundary::BucketsCommitted => CrashPoint::ProjectBucketsCommitted,
+            Boundary::Trimmed => CrashPoint::ProjectTrimmed,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -434,6 +445,7 @@ async fn persist<S: ChangeSource>(shards: Vec<Arc<S>>) -> Result<(), Error> {
 }
 
 fn pass(failpoint: &mut Option<Failpoint>, boundary: Boundary) -> Result<(), Error> {
+    boundary.crash_point().pass();
     match failpoint.as_mut().is_some_and(|stop| stop(boundary)) {
         true => Err(Error::Failpoint(boundary.name())),
         false => Ok(()),

@@ -1,0 +1,113 @@
+//! Points between two writes, where tests make a process die: `YIBIAO_CRASH_AT=deliver-audited:2` ends it when it comes by
+//! the second time, as a power cut would. Only in builds with debug assertions; elsewhere a point is nothing.
+
+/// Where a process may be made to die, in the order of a record's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CrashPoint {
+    ConnectSent,
+    ConnectAcknowledged,
+    ConnectSaved,
+    NormaliseSent,
+    NormaliseAcknowledged,
+    NormaliseCommitted,
+    GazetteerWritten,
+    GazetteerNamed,
+    GazetteerInForce,
+    FusionApplied,
+    FusionCommitted,
+    ProjectChangesWritten,
+    ProjectChangesCommitted,
+    ProjectBucketsWritten,
+    ProjectBucketsCommitted,
+    ProjectTrimmed,
+    DeliverAudited,
+    DeliverSent,
+    DeliverCommitted,
+}
+
+impl CrashPoint {
+    pub const ALL: [CrashPoint; 19] = [
+        CrashPoint::ConnectSent,
+        CrashPoint::ConnectAcknowledged,
+        CrashPoint::ConnectSaved,
+        CrashPoint::NormaliseSent,
+        CrashPoint::NormaliseAcknowledged,
+        CrashPoint::NormaliseCommitted,
+        CrashPoint::GazetteerWritten,
+        CrashPoint::GazetteerNamed,
+        CrashPoint::GazetteerInForce,
+        CrashPoint::FusionApplied,
+        CrashPoint::FusionCommitted,
+        CrashPoint::ProjectChangesWritten,
+        CrashPoint::ProjectChangesCommitted,
+        CrashPoint::ProjectBucketsWritten,
+        CrashPoint::ProjectBucketsCommitted,
+        CrashPoint::ProjectTrimmed,
+        CrashPoint::DeliverAudited,
+        CrashPoint::DeliverSent,
+        CrashPoint::DeliverCommitted,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CrashPoint::ConnectSent => "connect-sent",
+            CrashPoint::ConnectAcknowledged => "connect-acknowledged",
+            CrashPoint::ConnectSaved => "connect-saved",
+            CrashPoint::NormaliseSent => "normalise-sent",
+            CrashPoint::NormaliseAcknowledged => "normalise-acknowledged",
+            CrashPoint::NormaliseCommitted => "normalise-committed",
+            CrashPoint::GazetteerWritten => "gazetteer-written",
+            CrashPoint::GazetteerNamed => "gazetteer-named",
+            CrashPoint::GazetteerInForce => "gazetteer-in-force",
+            CrashPoint::FusionApplied => "fusion-applied",
+            CrashPoint::FusionCommitted => "fusion-committed",
+            CrashPoint::ProjectChangesWritten => "project-changes-written",
+            CrashPoint::ProjectChangesCommitted => "project-changes-committed",
+            CrashPoint::ProjectBucketsWritten => "project-buckets-written",
+            CrashPoint::ProjectBucketsCommitted => "project-buckets-committed",
+            CrashPoint::ProjectTrimmed => "project-trimmed",
+            CrashPoint::DeliverAudited => "deliver-audited",
+            CrashPoint::DeliverSent => "deliver-sent",
+            CrashPoint::DeliverCommitted => "deliver-committed",
+        }
+    }
+
+    /// The process comes by here.
+    #[inline]
+    pub fn pass(self) {
+        #[cfg(debug_assertions)]
+        armed::pass(self);
+    }
+}
+
+/// The environment variable that arms one point: its name, a colon, and which time.
+pub const CRASH_AT: &str = "YIBIAO_CRASH_AT";
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::{CRASH_AT, CrashPoint};
+
+    static ARMED: OnceLock<Option<(CrashPoint, AtomicU32)>> = OnceLock::new();
+
+    fn armed() -> Option<(CrashPoint, AtomicU32)> {
+        let text = std::env::var(CRASH_AT).ok()?;
+        let (name, nth) = text.split_once(':')?;
+        let point = CrashPoint::ALL.into_iter().find(|point| point.as_str() == name)?;
+        Some((point, AtomicU32::new(nth.parse().ok()?)))
+    }
+
+    pub fn pass(point: CrashPoint) {
+        if let Some((at, left)) = ARMED.get_or_init(armed)
+            && *at == point
+            && left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            eprintln!("{CRASH_AT}: dying at {}", point.as_str());
+            std::process::abort();
+        }
+    }
+}
