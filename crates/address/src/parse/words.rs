@@ -1,6 +1,6 @@
 //! Lists of words, found by one of their characters: nearly always a single look tells that none is there.
 
-use crate::charset::decode;
+use crate::charset::{CharSet, decode};
 use std::sync::OnceLock;
 
 /// A set of characters, of which a few others may be taken for members: bit (character modulo 4096) is set.
@@ -53,36 +53,49 @@ pub(crate) struct Words {
 }
 
 struct Table {
-    by_first: Group,
-    by_last: Group,
+    by_beginning: Group,
+    by_ending: Group,
 }
 
-/// Words of one list, grouped by one of their characters modulo 256; in a group the longest first, so that the first
-/// match is the longest.
+/// Words of one list, grouped by two of their characters; in a group the longest first, so that the first match is the
+/// longest. Most pairs of characters have no group.
 struct Group {
     words: Vec<Box<[char]>>,
-    ranges: [(u16, u16); 256],
+    ranges: [(u16, u16); GROUPS],
+    /// Words of a single character.
+    singles: CharSet,
+}
+
+const GROUPS: usize = 512;
+
+fn group(outer: char, inner: char) -> usize {
+    ((outer as u32).wrapping_mul(0x9e37_79b1).wrapping_add(inner as u32).wrapping_mul(0x85eb_ca6b) >> 23)
+        as usize
 }
 
 impl Group {
-    fn new(list: &str, by: impl Fn(&[char]) -> char) -> Self {
-        let mut words: Vec<Box<[char]>> = list.split_whitespace().map(|w| w.chars().collect()).collect();
-        let group = |word: &[char]| by(word) as usize % 256;
+    /// `pair` gives the character at the end that is looked at, and the one beside it.
+    fn new(list: &str, pair: impl Fn(&[char]) -> (char, char)) -> Self {
+        let words = || list.split_whitespace().map(|w| w.chars().collect::<Box<[char]>>());
+        let singles: String = words().filter(|w| w.len() == 1).map(|w| w[0]).collect();
+        let mut words: Vec<Box<[char]>> = words().filter(|w| w.len() > 1).collect();
+        let group = |word: &[char]| group(pair(word).0, pair(word).1);
         words.sort_by_key(|w| (group(w), std::cmp::Reverse(w.len())));
-        let mut ranges = [(0, 0); 256];
+        let mut ranges = [(0, 0); GROUPS];
         for (at, word) in (0..).zip(&words) {
             let range = &mut ranges[group(word)];
             *range = (if range.1 == 0 { at } else { range.0 }, at + 1);
         }
-        Self { words, ranges }
+        Self { words, ranges, singles: CharSet::new(&singles) }
     }
 
-    /// The length of the first word of the group of `c` that is one by `is_there`.
+    /// The length of the longest word that is one by `is_there`, of those that have `outer` and `inner` at their end.
     #[inline]
-    fn find(&self, c: char, is_there: impl Fn(&[char]) -> bool) -> usize {
-        let (start, end) = self.ranges[c as usize % 256];
+    fn find(&self, outer: char, inner: Option<char>, is_there: impl Fn(&[char]) -> bool) -> usize {
+        let (start, end) = inner.map_or((0, 0), |inner| self.ranges[group(outer, inner)]);
         let words = &self.words[usize::from(start)..usize::from(end)];
-        words.iter().find(|w| is_there(w)).map_or(0, |w| w.len())
+        let single = || usize::from(self.singles.has(outer));
+        words.iter().find(|w| is_there(w)).map_or_else(single, |w| w.len())
     }
 }
 
@@ -108,31 +121,37 @@ impl Words {
 
     fn table(&self) -> &Table {
         self.table.get_or_init(|| Table {
-            by_first: Group::new(self.list, |word| word[0]),
-            by_last: Group::new(self.list, |word| word[word.len() - 1]),
+            by_beginning: Group::new(self.list, |word| (word[0], word[1])),
+            by_ending: Group::new(self.list, |word| (word[word.len() - 1], word[word.len() - 2])),
         })
     }
 
     /// The length of the longest word that `text` begins with; 0 where there is none.
-    #[inline]
+    #[inline(always)]
     pub fn beginning(&self, text: &[char]) -> usize {
-        match text.first() {
-            Some(&first) if self.begins.may_have(first) => {
-                self.table().by_first.find(first, |word| has_prefix(text, word))
-            }
-            _ => 0,
-        }
+        let may = text.first().is_some_and(|&c| self.begins.may_have(c));
+        if may { self.longest_beginning(text) } else { 0 }
     }
 
     /// The length of the longest word that `text` ends with; 0 where there is none.
-    #[inline]
+    #[inline(always)]
     pub fn ending(&self, text: &[char]) -> usize {
-        match text.last() {
-            Some(&last) if self.ends.may_have(last) => self.table().by_last.find(last, |word| {
-                word.len() <= text.len() && has_prefix(&text[text.len() - word.len()..], word)
-            }),
-            _ => 0,
-        }
+        let may = text.last().is_some_and(|&c| self.ends.may_have(c));
+        if may { self.longest_ending(text) } else { 0 }
+    }
+
+    #[inline(never)]
+    fn longest_beginning(&self, text: &[char]) -> usize {
+        let [first, rest @ ..] = text else { return 0 };
+        self.table().by_beginning.find(*first, rest.first().copied(), |word| has_prefix(text, word))
+    }
+
+    #[inline(never)]
+    fn longest_ending(&self, text: &[char]) -> usize {
+        let [rest @ .., last] = text else { return 0 };
+        self.table().by_ending.find(*last, rest.last().copied(), |word| {
+            word.len() <= text.len() && has_prefix(&text[text.len() - word.len()..], word)
+        })
     }
 }
 
