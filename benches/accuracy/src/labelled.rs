@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::path::Path;
-use yibiao_address::{AreaElement, Divisions, Element, Parsed, parse};
+use yibiao_address::{AreaElement, Divisions, Element, Parsed, Parser, parse};
 
 /// The labels that are scored, and our elements. What else is labelled is left out on both sides.
 const TAGS: [(&str, &str); 12] = [
@@ -106,11 +106,25 @@ pub(crate) fn score(path: &Path, set: &str, seconds: f64, errors: &mut Errors) -
     let divisions = Divisions::bundled();
     let read = |text: &str| parse(text, divisions, None);
     let timed = |texts: &[&str]| {
-        speed(texts.len(), seconds, || texts.iter().for_each(|text| drop(std::hint::black_box(read(text)))))
+        let mut parser = Parser::default();
+        speed(texts.len(), seconds, || {
+            for text in texts {
+                let reading = parser.parse(text, divisions, None);
+                std::hint::black_box((reading.residue().count(), &reading));
+            }
+        })
     };
     let texts: Vec<&str> = rows.iter().map(|r| r.text.as_str()).collect();
     let answers: Vec<Parsed> = texts.iter().map(|text| read(text)).collect();
     let whole = timed(&texts);
+    let in_strings = speed(texts.len(), seconds, || {
+        texts.iter().for_each(|text| drop(std::hint::black_box(read(text))));
+    });
+    if let (Some(borrowed), Some(in_strings)) = (whole, in_strings) {
+        println!(
+            "{set:26} parse: {borrowed:.0}/s with borrowed elements (below), {in_strings:.0}/s in strings"
+        );
+    }
     let full =
         rows.iter().zip(&answers).filter(|(r, _)| r.spans.iter().any(|s| AREAS.contains(&s.0.as_str())));
     let bare_rows: Vec<&Row> = rows
