@@ -126,7 +126,18 @@ impl Area {
                 *stands = Some(m);
             }
         }
+        for stands in mentions.iter_mut().flatten().filter(|m| m.naming == Naming::Short) {
+            *stands = self.said_again(stands).unwrap_or(stands);
+        }
         mentions
+    }
+
+    /// 台州台州临海市: said twice in a row, the second belongs to what follows.
+    fn said_again(&self, first: &Mention) -> Option<&Mention> {
+        let is_again =
+            |m: &&Mention| m.level == first.level && m.beginning == first.beginning && m.start == first.end;
+        let again = self.mentions.iter().find(is_again)?;
+        self.mentions.iter().any(|m| m.start == again.end).then_some(again)
     }
 
     /// The deepest level named since the text last began anew.
