@@ -117,7 +117,7 @@ impl Sketch {
         Some((first.start, first.end))
     }
 
-    /// The compound: the first name, of those that are not only near if there are such.
+    /// The compound: the first name; where a door says which building is meant, the first that is not only near.
     fn name(&self, text: &[char]) -> Option<(usize, usize)> {
         let door = self.doors.first().map_or(usize::MAX, |d| d.start);
         let near = self.pieces.iter().rposition(|p| p.kind == PieceKind::Nearby && p.start < door);
@@ -126,7 +126,8 @@ impl Sketch {
             let name = pieces.iter().find(|p| is_name(p) && !is_remark(&text[p.start..p.end]));
             name.map(|p| (p.start, p.end - usize::from(side_of_door(text, p))))
         };
-        near.and_then(|n| named(&self.pieces[n..]))
+        near.filter(|_| !self.doors.is_empty())
+            .and_then(|n| named(&self.pieces[n..]))
             .or_else(|| named(&self.pieces))
             .or_else(|| self.village_of_flats())
     }

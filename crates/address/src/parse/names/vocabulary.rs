@@ -22,7 +22,7 @@ pub(super) static FOLLOWERS: Words = Words::new(
 /// A part of a compound: what a name does not go on with.
 pub(super) static PARTS: Words = Words::new(
     "菜鸟驿站 快递 售楼处 售楼部 门卫 物业 丰巢 停车场 门面 商铺 底商 店面 院内 回迁 东门 西门 南门 \
-     北门 正门 后门 东区 西区 南区 北区 中区 大门",
+     北门 正门 后门 东区 西区 南区 北区 中区 大门 东楼 西楼 南楼 北楼 主楼 裙楼 附楼",
 );
 
 /// What a division lends its name to: 望月县公安局.
