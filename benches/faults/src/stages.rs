@@ -17,6 +17,7 @@ use crate::servers::signal;
 
 /// What a process that aborts dies of.
 const SIGABRT: i32 = 6;
+const SIGTERM: i32 = 15;
 
 /// What runs in each process.
 pub const STAGES: [&str; 3] = ["connect", "normalise", "fusion,deliver"];
@@ -140,7 +141,8 @@ impl Stages {
         for (stage, child) in self.running.iter_mut().enumerate() {
             let Some(mut child) = child.take() else { continue };
             match wait(&mut child, STOPS_WITHIN)? {
-                Some(status) if status.success() => {}
+                // One that has only just been started does not listen yet, and may simply end.
+                Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
                 Some(status) if status.signal() == Some(SIGABRT) && self.armed[stage].is_some() => {
                     self.died_at.extend(self.armed[stage]);
                 }

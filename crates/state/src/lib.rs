@@ -9,7 +9,10 @@
 //! This crate alone knows the storage engine (fjall, an LSM tree in Rust; docs/adr/0002-state-store.md). What a
 //! commit promises is [`Durability`]. A store belongs to one process at a time.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
 use yibiao_records::Fault;
@@ -98,6 +101,10 @@ impl Store {
             }
             source => Error::Open { path: path.clone(), source },
         };
+        clear_unfinished(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Error::InUse { path: path.clone() },
+            _ => Error::Open { path: path.clone(), source: error.into() },
+        })?;
         let database = fjall::Database::builder(&path)
             .cache_size(options.cache_bytes)
             // With more, the first hands each compaction back to the queue at once, and takes it again, as long as
@@ -168,6 +175,30 @@ impl Store {
     fn reading(&self, source: fjall::Error) -> Error {
         Error::Read { path: self.path.clone(), source }
     }
+}
+
+/// Takes away what a process left that died while it made the store: a journal without a version, which fjall 3.1 neither
+/// opens nor makes anew. There is nothing in it, because keyspaces come after the version.
+fn clear_unfinished(path: &Path) -> io::Result<()> {
+    let (version, keyspaces, lock) = (path.join("version"), path.join("keyspaces"), path.join("lock"));
+    let is_made = fs::metadata(&version).is_ok_and(|version| version.len() > 0);
+    let has_keyspaces = || fs::read_dir(&keyspaces).is_ok_and(|mut entries| entries.next().is_some());
+    if is_made || has_keyspaces() || !lock.exists() {
+        return Ok(());
+    }
+    // Whoever holds it is making the store now.
+    let lock = fs::OpenOptions::new().read(true).write(true).open(lock)?;
+    lock.try_lock().map_err(|error| match error {
+        fs::TryLockError::Error(error) => error,
+        fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+    })?;
+    for left in [path.join("0.jnl"), version] {
+        match fs::remove_file(left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A consistent view of a [`Store`] at one moment.

@@ -78,3 +78,58 @@ proptest! {
         prop_assert_eq!(tail, model.range(vec![2u8]..).map(|(k, _)| k.clone()).collect::<Vec<_>>());
     }
 }
+
+/// What is there of a store after each step in which it is made: a death may come between any two.
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_anew() {
+    type Cut = fn(&Path);
+    let cuts: [(&str, Cut); 7] = [
+        ("the folder alone", |path| fs::remove_dir_all(path).and_then(|()| fs::create_dir(path)).unwrap()),
+        ("no version, no keyspaces", |path| {
+            fs::remove_file(path.join("version")).unwrap();
+            empty(&path.join("keyspaces"));
+        }),
+        ("no journal either", |path| {
+            fs::remove_file(path.join("version")).unwrap();
+            fs::remove_file(path.join("0.jnl")).unwrap();
+            fs::remove_dir_all(path.join("keyspaces")).unwrap();
+        }),
+        ("an empty version, no keyspaces", |path| {
+            fs::write(path.join("version"), b"").unwrap();
+            empty(&path.join("keyspaces"));
+        }),
+        ("a version, no keyspaces", |path| empty(&path.join("keyspaces"))),
+        ("the first keyspace not begun", |path| empty(&path.join("keyspaces/1"))),
+        ("the first keyspace without its tables", |path| {
+            empty(&path.join("keyspaces/1"));
+            fs::create_dir(path.join("keyspaces/1/tables")).unwrap();
+        }),
+    ];
+    for (what, cut) in cuts {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        cut(dir.path());
+        let store = Store::open(dir.path(), &["rows", "positions"], &Options::default());
+        let store = store.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut batch = store.batch();
+        batch.put(ROWS, b"a", b"1");
+        batch.commit().unwrap();
+        drop(store);
+        assert_eq!(open(dir.path()).get(ROWS, b"a").unwrap().as_deref(), Some(&b"1"[..]), "{what}");
+    }
+}
+
+fn empty(folder: &Path) {
+    fs::remove_dir_all(folder).and_then(|()| fs::create_dir(folder)).unwrap();
+}
+
+#[test]
+fn nothing_is_taken_away_from_whoever_makes_the_store_now() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("0.jnl"), b"").unwrap();
+    let lock = fs::File::create(dir.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let error = Store::open(dir.path(), &["rows"], &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    assert!(dir.path().join("0.jnl").exists());
+}

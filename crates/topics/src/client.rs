@@ -24,6 +24,8 @@ use crate::{
 /// The first back-off after a broker did not answer; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// A broker that has just come back does not know all topics yet: it is believed after this.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 /// How long one question may take before it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -306,7 +308,8 @@ impl Client {
         doing: String,
         question: impl Fn() -> F,
     ) -> Result<T, Error> {
-        let deadline = Instant::now() + self.0.config.patience;
+        let asked_at = Instant::now();
+        let deadline = asked_at + self.0.config.patience;
         let mut back_off = BACK_OFF;
         loop {
             let error = match question().await {
@@ -322,6 +325,7 @@ impl Client {
                 other => other.rdkafka_error_code(),
             };
             match code {
+                Some(code) if unknown_topic(code) && asked_at.elapsed() < KNOWN_WITHIN => {}
                 Some(code) if unknown_topic(code) => {
                     return Err(Error::UnknownTopic { topic: doing, partition: None });
                 }
