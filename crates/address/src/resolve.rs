@@ -70,10 +70,10 @@ pub struct Scratch {
     slipped: Vec<char>,
     /// (compound, by which way, where its words end)
     places: Vec<(PlaceIndex, u32, usize)>,
-    city: String,
-    default: Vec<DivisionId>,
-    /// Whose cities `default` holds.
-    default_of: u64,
+    /// The divisions that feeds of some areas speak of, by the area's name.
+    defaults: Vec<(String, Vec<DivisionId>)>,
+    /// Whose cities `defaults` hold.
+    defaults_of: u64,
     memo: Option<Memo<Answer>>,
     evidence_of_base: Vec<Evidence>,
 }
@@ -85,6 +85,8 @@ impl Scratch {
     }
 }
 
+/// Areas whose divisions are remembered: a feed has one, or one of the province's cities a record.
+const DEFAULTS_MAX: usize = 64;
 /// A rival this close makes an answer ambiguous.
 const MARGIN: f32 = 0.035;
 /// The same for namesakes that only a road tells apart.
@@ -155,24 +157,32 @@ impl Resolver {
         fold(query.text, &mut s.folded);
         fold(query.name.unwrap_or(""), &mut s.name_folded);
         s.name_key.set(s.name_folded.chars());
-        let city = query.city.unwrap_or("");
-        if s.city != city || s.default_of != self.salt || s.default.is_empty() {
-            s.default_of = self.salt;
-            s.city.clear();
-            s.city.push_str(city);
-            s.default.clear();
-            let area = self.divisions.area(city);
-            // A feed of a whole province, or without an area: wherever in it there are standard addresses.
-            let is_wide = area.is_none_or(|a| self.divisions.get(a).level < Level::City);
-            let within = |c: &&DivisionId| area.is_none_or(|a| self.divisions.within(**c, a));
-            s.default.extend(self.cities.iter().filter(|_| is_wide).filter(within));
-            if s.default.is_empty() {
-                s.default.extend(area);
-            }
-        }
-        s.sketch.read(self.divisions, s.folded.chars(), &s.default);
+        let at = self.default_area(query.city.unwrap_or(""), s);
+        let default = &s.defaults[at].1;
+        s.sketch.read(self.divisions, s.folded.chars(), default);
         s.key.set(s.folded.chars());
         s.doors.clear();
+    }
+
+    /// Where in `s.defaults` the divisions stand that a feed of this area speaks of.
+    fn default_area(&self, city: &str, s: &mut Scratch) -> usize {
+        if s.defaults_of != self.salt || s.defaults.len() == DEFAULTS_MAX {
+            s.defaults.clear();
+            s.defaults_of = self.salt;
+        }
+        if let Some(at) = s.defaults.iter().position(|default| default.0 == city) {
+            return at;
+        }
+        let area = self.divisions.area(city);
+        // A feed of a whole province, or without an area: wherever in it there are standard addresses.
+        let is_wide = area.is_none_or(|a| self.divisions.get(a).level < Level::City);
+        let within = |c: &&DivisionId| area.is_none_or(|a| self.divisions.within(**c, a));
+        let mut default: Vec<_> = self.cities.iter().filter(|_| is_wide).filter(within).copied().collect();
+        if default.is_empty() {
+            default.extend(area);
+        }
+        s.defaults.push((city.to_owned(), default));
+        s.defaults.len() - 1
     }
 
     /// Does the text name an area that no standard address lies in?

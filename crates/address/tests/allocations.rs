@@ -2,7 +2,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use yibiao_address::{Divisions, Folded, Parser, fold};
+use std::sync::Arc;
+use yibiao_address::{
+    Divisions, Folded, Gazetteer, GazetteerBuilder, Level, Parser, Query, Resolver, Scratch, StandardAddress,
+    fold,
+};
 
 struct Counting;
 
@@ -109,4 +113,75 @@ fn a_text_that_was_not_seen_before_allocates_nothing_either() {
     };
     assert_eq!(allocations(read), 0);
     assert_eq!(rooms, others.len());
+}
+
+/// Dwellings of two estates that share a name in two districts, and a list of compounds with free texts.
+fn resolver(folder: &std::path::Path) -> Resolver {
+    let divisions = Divisions::bundled();
+    let mut builder = GazetteerBuilder::new(divisions);
+    let mut place = 0;
+    let mut add = |row: StandardAddress| {
+        place += 1;
+        builder.add(StandardAddress { place, city: "南京市".into(), ..row }).expect("a sound row");
+    };
+    for (county, road, compound) in
+        [("鼓楼区", "云栖路", "青禾新村"), ("江宁区", "松涛路", "青禾新村"), ("鼓楼区", "松涛路", "望月苑")]
+    {
+        for (building, unit, room) in
+            [("1幢", "1单元", "101室"), ("1幢", "2单元", "101室"), ("2幢", "", "402室")]
+        {
+            add(StandardAddress {
+                level: Level::Dwelling,
+                county: county.into(),
+                road: road.into(),
+                number: "12号".into(),
+                compound: compound.into(),
+                building: building.into(),
+                unit: unit.into(),
+                room: room.into(),
+                ..StandardAddress::default()
+            });
+        }
+    }
+    for (name, address) in [("和风雅居", "江宁区稻香路8号与云栖路交叉口"), ("兰草家园(南区)", "梧桐街3-1号")]
+    {
+        let (name, address) = (Some(name.into()), address.into());
+        add(StandardAddress { level: Level::Compound, name, address, ..StandardAddress::default() });
+    }
+    let path = folder.join("city.gazetteer");
+    builder.finish(&path).expect("a folder that can be written");
+    Resolver::new(Arc::new(Gazetteer::open(&path).expect("what was just built")))
+}
+
+#[test]
+fn resolving_allocates_nothing_once_its_memory_has_grown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let resolver = resolver(folder.path());
+    // Found, ambiguous, of two namesakes, a provisional room, no such building, a slip, a description, of elsewhere.
+    let texts = [
+        "南京市鼓楼区云栖路12号青禾新村1幢2单元101室",
+        "鼓楼区青禾新村1幢101室",
+        "青禾新村1-1-101",
+        "江宁区青禾新村2幢403",
+        "望月苑7幢101",
+        "鼓楼区云栖路12号青和新村1幢",
+        "稻香路与云栖路交叉口",
+        "云栖路12号锦绣花园3幢",
+        "北京市东城区青禾新村",
+        "没有这个小区",
+    ];
+    let names = [None, Some("青禾新村(南苑)"), Some("和风雅居小区"), Some("兰草家园")];
+    let mut scratch = Scratch::default();
+    let mut found = 0;
+    let mut all = || {
+        for (text, name) in texts.iter().flat_map(|text| names.map(|name| (text, name))) {
+            for city in [None, Some("南京市")] {
+                let query = Query { text, city, name };
+                found += usize::from(resolver.resolve(&query, &mut scratch).place.is_some());
+            }
+        }
+    };
+    all();
+    assert_eq!(allocations(all), 0);
+    assert!(found > 20, "{found} answers");
 }

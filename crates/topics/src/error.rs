@@ -81,6 +81,8 @@ pub(crate) fn passes(code: RDKafkaErrorCode) -> bool {
         code,
         BrokerTransportFailure
             | AllBrokersDown
+            // The connection that the question was on was given up meanwhile.
+            | DestroyBroker
             | OperationTimedOut
             | TimedOutQueue
             | MessageTimedOut
