@@ -39,6 +39,7 @@ impl Folded {
     }
 
     /// The characters [start, end) of the original that the folded characters [start, end) came from.
+    #[inline]
     pub fn original(&self, start: usize, end: usize) -> [u32; 2] {
         debug_assert!(start <= end && end <= self.length);
         if start >= end {

@@ -57,8 +57,17 @@ pub(super) struct City {
     first: Vec<u32>,
     /// 48 bits of the hash of a name as texts write it, then the community's number plus 1; 0 is free.
     slots: Vec<u64>,
-    /// Bit (hash of two characters) is set where a name begins with them.
-    beginnings: Vec<u64>,
+    beginnings: Beginnings,
+}
+
+/// Bit (hash of two characters) is set where a name begins with them. In place: it is what most texts look at.
+#[derive(Debug)]
+struct Beginnings([u64; BEGINNINGS / 64]);
+
+impl Default for Beginnings {
+    fn default() -> Self {
+        Self([0; BEGINNINGS / 64])
+    }
 }
 
 const NUMBER: u64 = 0xffff;
@@ -109,7 +118,6 @@ impl City {
     fn index(&mut self) {
         let capacity = (self.codes.len() * 3 / 2).next_power_of_two().max(2);
         self.slots = vec![0; capacity];
-        self.beginnings = vec![0; BEGINNINGS / 64];
         let mut names = NameFolder::default();
         for local in 0..self.codes.len() {
             let (bare, ends) = as_written(names.fold(self.name(local)));
@@ -117,7 +125,7 @@ impl City {
                 let mut name = bare.iter().copied().chain(end.chars());
                 let beginning = name.by_ref().take(2).fold(0, hashed);
                 let (word, bit) = beginning_bit(beginning);
-                self.beginnings[word] |= bit;
+                self.beginnings.0[word] |= bit;
                 let hash = name.fold(beginning, hashed);
                 self.insert(hash & !NUMBER | (local as u64 + 1), slot(hash, capacity));
             }
@@ -161,7 +169,7 @@ impl City {
     pub fn prefixes(&self, text: &[char], mut found: impl FnMut(usize, usize)) {
         let [first, second, ..] = *text else { return };
         let (word, bit) = beginning_bit(hashed(hashed(0, first), second));
-        if self.beginnings[word] & bit == 0 {
+        if self.beginnings.0[word] & bit == 0 {
             return;
         }
         let mask = self.slots.len() - 1;

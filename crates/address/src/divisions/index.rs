@@ -71,7 +71,7 @@ pub(crate) struct NameIndex {
     buckets: Vec<u64>,
     /// Per name: its third character (0 where there is none) and of how many words it consists, its length and how many
     /// meanings it has, its further characters, the meanings. Words of different kinds in one column, so that they lie
-    /// together. A 0 closes the names of one beginning.
+    /// together.
     names: Vec<Meaning>,
 }
 
@@ -82,6 +82,9 @@ const FILTER_BITS: u32 = 19;
 const LENGTH_BITS: u32 = 8;
 /// Words before a name's fourth character.
 const HEAD: usize = 2;
+
+/// Closes the names of one beginning: no character is as high as its third one.
+const CLOSE: Meaning = Meaning((1 << CHARACTER_BITS) - 1);
 
 fn pair(first: char, second: char) -> u64 {
     u64::from(first as u32) << CHARACTER_BITS | u64::from(second as u32)
@@ -94,14 +97,13 @@ fn hashed(pair: u64) -> u64 {
 impl NameIndex {
     /// Lays out `names`, sorted, distinct and of at least two characters, each with its meanings.
     pub fn new<'n>(names: impl Iterator<Item = (&'n [char], &'n [Meaning])>) -> Self {
-        let mut out =
-            Self { filter: vec![0; 1 << (FILTER_BITS - 6)], names: vec![Meaning(0)], ..Self::default() };
+        let mut out = Self { filter: vec![0; 1 << (FILTER_BITS - 6)], names: vec![CLOSE], ..Self::default() };
         let mut pairs: Vec<u64> = Vec::new();
         for (name, meanings) in names {
             let [first, second, rest @ ..] = name else { continue };
             let pair = pair(*first, *second);
             if pairs.last().is_none_or(|last| last >> OFFSET_BITS != pair) {
-                out.names.push(Meaning(0));
+                out.names.push(CLOSE);
                 pairs.push(pair << OFFSET_BITS | out.names.len() as u64);
             }
             let (third, more) = rest.split_first().map_or((0, rest), |(&third, more)| (third as u32, more));
@@ -112,7 +114,7 @@ impl NameIndex {
             out.names.extend(more.iter().map(|&c| Meaning(c as u32)));
             out.names.extend_from_slice(meanings);
         }
-        out.names.push(Meaning(0));
+        out.names.push(CLOSE);
         debug_assert!(out.names.len() < 1 << OFFSET_BITS, "invariant: offsets fit into a bucket");
         out.buckets = vec![0; (pairs.len() * 2).next_power_of_two().max(2)];
         for entry in pairs {
@@ -158,25 +160,34 @@ impl NameIndex {
     pub fn prefixes(&self, text: &[char], mut found: impl FnMut(NameId, usize)) {
         let [first, second, ref rest @ ..] = *text else { return };
         let Some(mut at) = self.beginning(first, second) else { return };
-        let wanted = rest.first().map_or(0, |&third| third as u32);
-        loop {
-            let word = self.names[at].0;
-            let third = word & ((1 << CHARACTER_BITS) - 1);
-            // They are sorted: behind the text there is none that begins it.
-            if word == 0 || third > wanted {
-                return;
-            }
-            if third == wanted || third == 0 {
-                let (length, _) = self.head(at);
-                let own = &self.names[at + HEAD..at + HEAD + length.saturating_sub(3)];
-                if length <= text.len()
-                    && own.iter().zip(&text[3.min(length)..]).all(|(own, &c)| own.0 == c as u32)
-                {
-                    found(NameId(at as u32), length);
-                }
-            }
-            at += (word >> CHARACTER_BITS) as usize;
+        let (mut third, mut size) = self.step(at);
+        if third == 0 {
+            found(NameId(at as u32), 2);
+            at += size;
+            (third, size) = self.step(at);
         }
+        let Some(&wanted) = rest.first() else { return };
+        while third < wanted as u32 {
+            at += size;
+            (third, size) = self.step(at);
+        }
+        while third == wanted as u32 {
+            let (length, _) = self.head(at);
+            let own = &self.names[at + HEAD..at + HEAD + length.saturating_sub(3)];
+            let more = rest.get(1..length - 2);
+            if more.is_some_and(|more| own.iter().zip(more).all(|(own, &c)| own.0 == c as u32)) {
+                found(NameId(at as u32), length);
+            }
+            at += size;
+            (third, size) = self.step(at);
+        }
+    }
+
+    /// The third character of the name at `at`, and how many words lead to the next.
+    #[inline]
+    fn step(&self, at: usize) -> (u32, usize) {
+        let word = self.names[at].0;
+        (word & ((1 << CHARACTER_BITS) - 1), (word >> CHARACTER_BITS) as usize)
     }
 
     /// The length of the name at `at`, and how many meanings it has.

@@ -46,11 +46,11 @@ impl Area {
         let anywhere = self.context.is_empty();
         // Nearly always one division is meant so far: its range and level stay at hand.
         let first = self.context.first().map(|&c| (divisions.rows_within(c), divisions.level(c)));
+        let (rows, deepest) = first.unwrap_or((0..0, Level::Unknown));
         for &meaning in meanings {
-            let agrees = first.as_ref().is_some_and(|(rows, level)| {
-                rows.contains(&meaning.row())
-                    || meaning.level() < *level && divisions.within(self.context[0], meaning.id())
-            }) || self.context.len() > 1 && self.agrees(divisions, meaning);
+            let agrees = meaning.row().wrapping_sub(rows.start) < rows.len() as u32
+                || meaning.level() < deepest && divisions.within(self.context[0], meaning.id())
+                || self.context.len() > 1 && self.agrees(divisions, meaning);
             if (agrees || anywhere)
                 && kept.len() < CONTEXT_MAX
                 && self.fits(divisions, &text[start..end], &behind, (meaning, meanings), agrees)
