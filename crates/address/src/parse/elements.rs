@@ -102,6 +102,9 @@ impl<'a> Writer<'a> {
                 Some(m.beginning) == latest
                     || known.is_none_or(|k| m.division.is_some_and(|d| divisions.agree(d, k)))
             });
+            if known.is_none() && likely.is_none() && mention.is_none() {
+                continue;
+            }
             let span = mention.map(|m| self.take(m.start, m.end));
             let only = mention.and_then(|m| m.division).filter(|_| guess.is_none());
             let element = match (known.or(only).filter(|&id| !divisions.is_nameless(id)), likely, span) {

@@ -90,8 +90,11 @@ pub(crate) fn streets(text: &[char], from: usize, town_open: bool, out: &mut Vec
 
 /// Does a number with the counter of a door stand in it: 3幢2单元某某路?
 fn has_door(text: &[char]) -> bool {
-    text.windows(2).any(|w| w[0].is_ascii_alphanumeric() && matches!(w[1], '幢' | '栋' | '室' | '单'))
-        || super::contains(text, "号楼")
+    text.windows(2).any(|w| match w[1] {
+        '幢' | '栋' | '室' | '单' => w[0].is_ascii_alphanumeric(),
+        '楼' => w[0] == '号',
+        _ => false,
+    })
 }
 
 /// What names no road by itself: 云栖花园路 is one name.

@@ -107,6 +107,9 @@ fn committee(rest: &[char]) -> usize {
 
 /// 街道办事处, 街道办: how much of it stands behind 街道.
 pub(super) fn office(rest: &[char]) -> usize {
+    if !matches!(rest, ['办' | '街', ..]) {
+        return 0;
+    }
     ["办事处", "街道办事处", "街办", "街道办", "街道", "办"]
         .iter()
         .find_map(|w| super::starts(rest, w).filter(|&n| !rest.get(n).is_some_and(|&c| one_of!(c, "公"))))
