@@ -45,6 +45,8 @@ pub(crate) mod via {
 }
 
 const COMPOUND_BYTES: usize = 44;
+/// Where in a compound's record its division stands.
+const DIVISION_AT: usize = 40;
 const INDEX_BYTES: usize = 16;
 const MEANING_BYTES: usize = 8;
 
@@ -85,8 +87,6 @@ pub(crate) struct CompoundRecord {
     pub texts: (u32, u32),
     /// Its number is from a list, and not enough to tell it from its neighbours.
     pub undecided_by_number: bool,
-    /// In `Covered`.
-    pub division: u32,
 }
 
 impl Gazetteer {
@@ -162,7 +162,6 @@ impl Gazetteer {
             numbers: (u32_at(bytes, at + 20), u32_at(bytes, at + 24)),
             texts: (u32_at(bytes, at + 28), u32_at(bytes, at + 32)),
             undecided_by_number: u32_at(bytes, at + 36) & 1 != 0,
-            division: u32_at(bytes, at + 40),
         }
     }
 

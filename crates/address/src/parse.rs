@@ -15,7 +15,7 @@ mod reading;
 mod roles;
 mod sketch;
 pub(crate) mod street;
-mod words;
+pub(crate) mod words;
 
 pub(crate) use elements::code;
 pub use label::Label;

@@ -25,7 +25,7 @@ use crate::key::{About, KeyHash, NameKey};
 use crate::model::{Level, Status};
 use crate::parse::Sketch;
 use crate::parse::area::is_gap;
-use crate::parse::door::{Door, find_doors};
+use crate::parse::door::Door;
 use arrayvec::ArrayVec;
 use descend::{Descent, descend};
 use described::{is_described, most_alike};
@@ -311,10 +311,7 @@ impl Resolver {
     fn read_doors(&self, e: Evidence, s: &mut Scratch) {
         let streets = s.sketch.streets.iter().filter(|t| t.is_road).filter_map(|t| t.number.map(|n| n.end));
         let tail = streets.fold(e.tail, usize::max).max(s.sketch.area.end);
-        let text = s.folded.chars();
-        if find_doors(text, tail.min(text.len()), &mut s.doors).is_none() {
-            s.doors.clear();
-        }
+        s.sketch.doors_behind(s.folded.chars(), tail, &mut s.doors);
     }
 
     fn answer(&self, e: Evidence, certainty: f32, s: &mut Scratch) -> Answer {

@@ -8,10 +8,10 @@
 //! A parent is found by whose range the position is in. Dwellings are in use unless listed otherwise.
 
 use super::column::{Column, partition};
-use super::file::{Section, u64_at};
+use super::file::{Section, u32_at, u64_at};
 use super::layout::ID_SAMPLE;
 use super::order::unpacked;
-use super::{COMPOUND_BYTES, Gazetteer, PlaceIndex, PlaceView};
+use super::{COMPOUND_BYTES, DIVISION_AT, Gazetteer, PlaceIndex, PlaceView};
 use crate::model::{Level, Status};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
@@ -81,9 +81,15 @@ impl Gazetteer {
         self.upwards(index).last().unwrap_or(index)
     }
 
+    /// The entry of `Covered` that a compound lies in.
+    #[inline]
+    pub(crate) fn division_index(&self, compound: PlaceIndex) -> u32 {
+        u32_at(self.section(Section::Compounds), compound as usize * COMPOUND_BYTES + DIVISION_AT)
+    }
+
     /// The 12-digit code of the deepest division known for a compound; None: not known.
     pub(crate) fn division_of_compound(&self, compound: PlaceIndex) -> Option<u64> {
-        let division = self.compound(compound).division;
+        let division = self.division_index(compound);
         let code = u64_at(self.section(Section::Covered), division as usize * 8);
         (code != 0).then_some(code)
     }

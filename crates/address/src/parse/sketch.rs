@@ -23,9 +23,27 @@ pub(crate) struct Sketch {
     pub compound: Option<(usize, usize)>,
     /// Where roads and doors stand.
     taken: Vec<(usize, usize)>,
+    /// From where on doors were looked for, and how many were found side by side.
+    doors_from: usize,
+    first_doors: usize,
 }
 
 impl Sketch {
+    /// The doors behind `tail`, which is where some words end: those that were read already, where they are the same.
+    pub fn doors_behind(&self, text: &[char], tail: usize, out: &mut Vec<Door>) {
+        out.clear();
+        let start = self.door_span.map_or(usize::MAX, |span| span.0);
+        // A door that was parted since is not what stands in the text.
+        let whole =
+            self.doors.first().is_some_and(|d| d.start == start) && self.doors.len() >= self.first_doors;
+        let parted = self.first_doors == 1 && self.doors.len() > 1;
+        if whole && !parted && (self.doors_from..=start).contains(&tail) {
+            out.extend_from_slice(&self.doors[..self.first_doors]);
+        } else if find_doors(text, tail.min(text.len()), out).is_none() {
+            out.clear();
+        }
+    }
+
     pub fn read(&mut self, divisions: &Divisions, text: &[char], default: &[DivisionId]) {
         self.area.read(divisions, text, default);
         self.part_office(text);
@@ -38,6 +56,8 @@ impl Sketch {
         streets(text, from, town_open, &mut self.streets);
         let cursor = self.after_street(from);
         self.door_span = find_doors(text, cursor, &mut self.doors);
+        self.doors_from = cursor;
+        self.first_doors = self.doors.len();
         if let Some((_, end)) = self.door_span {
             more_doors(text, end, &mut self.doors);
         }

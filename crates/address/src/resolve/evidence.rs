@@ -2,11 +2,13 @@
 
 use super::gather::Spot;
 use super::{Resolver, Scratch};
+use crate::charset::one_of;
 use crate::divisions::{DivisionId, Divisions};
 use crate::gazetteer::{PlaceIndex, via};
 use crate::model::Level;
 use crate::parse::area::is_gap;
 use crate::parse::contains;
+use crate::parse::words::Words;
 
 /// How strongly the compound's name speaks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,7 +131,7 @@ impl Resolver {
     }
 
     pub(super) fn area_evidence(&self, compound: PlaceIndex, context: &[DivisionId]) -> AreaEvidence {
-        let own = self.covered.get(self.gazetteer.compound(compound).division as usize).copied().flatten();
+        let own = self.covered.get(self.gazetteer.division_index(compound) as usize).copied().flatten();
         let Some(own) = own.filter(|_| !context.is_empty()) else { return AreaEvidence::Unknown };
         let d = self.divisions;
         let mut best = AreaEvidence::OtherCity;
@@ -208,7 +210,8 @@ pub(super) fn strength(s: &Scratch, spot: &Spot) -> NameEvidence {
 
 /// Does what follows a name say that it is only near: 对面, 东侧?
 pub(super) fn is_near(rest: &[char]) -> bool {
-    NEARBY.iter().any(|word| crate::parse::begins(rest, word))
+    let may_begin = rest.first().is_some_and(|c| one_of!(*c, "对旁附隔北南东西以斜后前向交"));
+    may_begin && NEARBY.iter().any(|word| crate::parse::begins(rest, word))
 }
 
 /// 东单元, 甲栋
@@ -248,16 +251,13 @@ pub(super) fn likeness(text: &[char], other: &str) -> f32 {
     if total == 0 { 0.0 } else { (2 * shared.min(text.len().saturating_sub(1))) as f32 / total as f32 }
 }
 
-/// Does a name say by its ending that people live there?
+static HOMES: Words = Words::new(
+    "新村 小区 花园 花苑 家园 公寓 苑 园 村 里 坊 庭 府 邸 城 湾 居 寓 都 郡 墅 院 区 期 楼 大厦 广场 宿舍",
+);
+
+/// Does a name say by its ending that people live there? The ending is not all of it.
 pub(super) fn is_residence(name: &[char]) -> bool {
-    const ENDS: [&str; 28] = [
-        "新村", "小区", "花园", "花苑", "家园", "公寓", "苑", "园", "村", "里", "坊", "庭", "府", "邸", "城",
-        "湾", "居", "寓", "都", "郡", "墅", "院", "区", "期", "楼", "大厦", "广场", "宿舍",
-    ];
-    let ends = |w: &&str| {
-        name.len() > w.chars().count() && name[name.len() - w.chars().count()..].iter().copied().eq(w.chars())
-    };
-    ENDS.iter().any(ends) && !is_business(name)
+    name.split_first().is_some_and(|(_, rest)| HOMES.ending(rest) > 0) && !is_business(name)
 }
 
 /// A shop, a company, an office: its name says nothing about the compound that it is in.
