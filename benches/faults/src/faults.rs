@@ -27,12 +27,16 @@ pub struct Faults {
     pub dice: ChaCha8Rng,
     /// Points are taken in turn, so that some seeds together meet each of them.
     next: usize,
+    /// Where a process dies that is started at the beginning: most is going on then.
+    pub first: (CrashPoint, u32),
 }
 
 impl Faults {
     pub fn new(seed: u64) -> Self {
         let next = seed as usize * 4 % CrashPoint::ALL.len();
-        Self { dice: ChaCha8Rng::seed_from_u64(seed ^ 0xfa17), next }
+        let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0xfa17);
+        let first = (CrashPoint::ALL[seed as usize % CrashPoint::ALL.len()], dice.random_range(1..3));
+        Self { dice, next, first }
     }
 
     pub fn ms(&mut self, range: Range<u64>) -> Duration {
@@ -61,6 +65,15 @@ impl Faults {
 }
 
 impl Fault {
+    /// The stage whose process it ends.
+    pub fn stage(&self) -> Option<usize> {
+        match *self {
+            Fault::Kill { stage, .. } => Some(stage),
+            Fault::Crash { point, .. } => Some(stage_of(point)),
+            _ => None,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Fault::Kill { .. } => "killed",

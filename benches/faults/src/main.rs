@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use departments::Departments;
 use faults::{Fault, Faults, stage_of};
+use rand::Rng;
 use servers::{Kafka, Postgres};
 use stages::{STAGES, Stages};
 use yibiao_records::CrashPoint;
@@ -150,14 +151,18 @@ impl Seed<'_> {
         let config = departments.config(self.dir, &kafka.bootstrap, &postgres);
         std::fs::write(self.dir.join("yibiao.toml"), config)?;
         let mut stages = Stages::new(self.program, self.project, self.dir);
-        for stage in 0..STAGES.len() {
-            stages.start(stage)?;
-        }
         let (mut faults, mut count) = (Faults::new(self.seed), 0);
+        for stage in 0..STAGES.len() {
+            let first = Some(faults.first).filter(|first| !self.calm && stage_of(first.0) == stage);
+            stages.start_armed(stage, first)?;
+        }
         for step in &steps {
             departments.send(step, &city, &postgres).await?;
             tokio::time::sleep(faults.ms(100..1_200)).await;
-            if let Some(fault) = faults.draw().filter(|_| !self.calm) {
+            let drawn = faults.draw().filter(|_| !self.calm);
+            // A process that is to die at a point mostly gets the time to come there.
+            let spared = |fault: &Fault| fault.stage().is_some_and(|stage| stages.is_armed(stage));
+            if let Some(fault) = drawn.filter(|fault| !spared(fault) || faults.dice.random_bool(0.3)) {
                 count += 1;
                 *tally.faults.entry(fault.name()).or_default() += 1;
                 strike(fault, &mut stages, &kafka, &postgres).await?;

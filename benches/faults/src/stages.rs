@@ -117,6 +117,11 @@ impl Stages {
         Ok(())
     }
 
+    /// Is the stage's process on its way to a death?
+    pub fn is_armed(&self, stage: usize) -> bool {
+        self.running[stage].is_some() && self.armed[stage].is_some()
+    }
+
     pub fn kill(&mut self, stage: usize) -> Result<()> {
         if let Some(mut child) = self.running[stage].take() {
             child.kill()?;
