@@ -12,6 +12,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
@@ -42,6 +43,10 @@ impl Error {
     }
 }
 
+/// A disk that takes longer to take a memtable has a fault, which the next write tells.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
+const FLUSH_LOOK: Duration = Duration::from_millis(2);
+
 /// What has happened to the data when `commit` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -58,7 +63,8 @@ pub enum Durability {
 pub struct Options {
     /// Block cache, bytes.
     pub cache_bytes: u64,
-    /// Memtables of one keyspace, bytes: half is filled while the other half is flushed.
+    /// Memtables of one keyspace, bytes: half is filled while the other half is flushed. A batch waits where all keyspaces
+    /// together hold more than so much each, until what is full has been flushed.
     pub write_buffer_bytes: u64,
     pub durability: Durability,
 }
@@ -82,6 +88,7 @@ pub struct Store {
     database: fjall::Database,
     keyspaces: Vec<fjall::Keyspace>,
     durability: Durability,
+    memtables_max_bytes: u64,
 }
 
 impl std::fmt::Debug for Store {
@@ -113,6 +120,7 @@ impl Store {
             .open()
             .map_err(opening)?;
         let memtable = (options.write_buffer_bytes / 2).clamp(4 << 20, 64 << 20);
+        let memtables_max_bytes = memtable * 2 * keyspaces.len() as u64;
         let keyspaces = keyspaces
             .iter()
             .map(|name| {
@@ -120,7 +128,16 @@ impl Store {
             })
             .collect::<Result<_, _>>()
             .map_err(opening)?;
-        Ok(Self { path, database, keyspaces, durability: options.durability })
+        Ok(Self { path, database, keyspaces, durability: options.durability, memtables_max_bytes })
+    }
+
+    /// The engine lets four full memtables wait in each keyspace, which is many times what was asked for. Memtables that are
+    /// being filled take at most half of what they may, so that beyond it there is always one to be flushed.
+    fn wait_for_flushes(&self) {
+        let until = Instant::now() + FLUSHED_WITHIN;
+        while self.database.write_buffer_size() > self.memtables_max_bytes && Instant::now() < until {
+            std::thread::sleep(FLUSH_LOOK);
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -266,7 +283,9 @@ impl Batch {
         self.batch
             .durability(Some(mode))
             .commit()
-            .map_err(|source| Error::Write { path: self.store.path.clone(), source })
+            .map_err(|source| Error::Write { path: self.store.path.clone(), source })?;
+        self.store.wait_for_flushes();
+        Ok(())
     }
 }
 

@@ -133,3 +133,20 @@ fn nothing_is_taken_away_from_whoever_makes_the_store_now() {
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert!(dir.path().join("0.jnl").exists());
 }
+
+#[test]
+fn memtables_stay_within_what_was_asked_for_while_much_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { write_buffer_bytes: 8 << 20, ..Options::default() };
+    let store = Store::open(dir.path(), &["rows"], &options).unwrap();
+    let (mut most, value) = (0, vec![7u8; 4 << 10]);
+    for n in 0..200u32 {
+        let mut batch = store.batch();
+        for row in 0..100u32 {
+            batch.put(ROWS, (n * 100 + row).to_be_bytes(), value.clone());
+        }
+        batch.commit().unwrap();
+        most = most.max(store.database.write_buffer_size());
+    }
+    assert!(most <= store.memtables_max_bytes, "{most} bytes of {}", store.memtables_max_bytes);
+}
