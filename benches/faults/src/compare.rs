@@ -112,7 +112,19 @@ fn water(stages: &Stages, expected: &Expected) -> Result<()> {
         row[1] = date(row[1].parse().context("a day")?);
     }
     wanted.sort();
-    same("fact_water, folded", &wanted, &found)
+    same("fact_water, folded", &wanted, &found)?;
+    // The same by the query of docs/sql.md.
+    let known = stages.sql(
+        "lake",
+        "select count(*) as n, sum(amount) as amount from (select *, row_number() over (partition by fact_id, place_id \
+         order by sequence desc) as nth from fact_water where recorded_at <= now()) known \
+         where nth = 1 and statement = 'assert'",
+    )?;
+    let known = known.first().map(|row| (text(row, "n"), number(&row["amount"])));
+    let sum: i64 = wanted.iter().filter_map(|row| row[2].parse::<i64>().ok()).sum();
+    let (n, amount) = (wanted.len().to_string(), sum.to_string());
+    ensure!(known == Some((n.clone(), amount.clone())), "known now: {known:?}, not {n} readings of {amount}");
+    Ok(())
 }
 
 fn accounting(stages: &Stages, expected: &Expected) -> Result<()> {

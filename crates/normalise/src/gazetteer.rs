@@ -92,13 +92,19 @@ struct Shared {
     current: watch::Sender<Option<Arc<Edition>>>,
     /// What is open somewhere, by version.
     open: Mutex<BTreeMap<String, Weak<Edition>>>,
+    /// What is in force and cannot be read, once that was told.
+    unreadable: Mutex<Option<String>>,
 }
 
 impl Editions {
     /// Opens what `CURRENT` names, if there is such a file yet.
     pub fn open(folder: Folder) -> Result<Self, Error> {
-        let editions =
-            Self(Arc::new(Shared { folder, current: watch::Sender::new(None), open: Mutex::default() }));
+        let editions = Self(Arc::new(Shared {
+            folder,
+            current: watch::Sender::new(None),
+            open: Mutex::default(),
+            unreadable: Mutex::default(),
+        }));
         editions.refresh()?;
         Ok(editions)
     }
@@ -116,7 +122,17 @@ impl Editions {
         if in_force(&self.0.current.borrow()) {
             return Ok(false);
         }
-        let edition = self.edition(&version)?;
+        let edition = match self.edition(&version) {
+            // Of an older format, or damaged: a builder makes it anew from the facts, and until then there is none.
+            Err(Error::Gazetteer(error @ yibiao_address::Error::Damaged { .. })) => {
+                let mut told = self.0.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if told.replace(version.clone()) != Some(version) {
+                    tracing::warn!(%error, "the gazetteer in force cannot be read, feeds wait for the next build");
+                }
+                return Ok(false);
+            }
+            edition => edition?,
+        };
         tracing::info!(version, "a gazetteer is in force");
         self.0.current.send_replace(Some(edition));
         Ok(true)
@@ -137,5 +153,22 @@ impl Editions {
         open.retain(|_, edition| edition.strong_count() > 0);
         open.insert(version.to_owned(), Arc::downgrade(&edition));
         Ok(edition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_gazetteer_that_cannot_be_read_is_none_until_the_next_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path()).unwrap();
+        std::fs::write(folder.path_of("old"), b"YIBIAOGZ of another format, or cut short").unwrap();
+        std::fs::write(dir.path().join("CURRENT"), "old").unwrap();
+        let editions = Editions::open(folder).unwrap();
+        assert!(editions.subscribe().borrow().is_none());
+        assert!(!editions.refresh().unwrap());
     }
 }
