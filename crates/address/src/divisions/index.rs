@@ -116,7 +116,7 @@ impl NameIndex {
         }
         out.names.push(CLOSE);
         debug_assert!(out.names.len() < 1 << OFFSET_BITS, "invariant: offsets fit into a bucket");
-        out.buckets = vec![0; (pairs.len() * 2).next_power_of_two().max(2)];
+        out.buckets = vec![0; (pairs.len() * 4 / 3 + 1).next_power_of_two()];
         for entry in pairs {
             let hash = hashed(entry >> OFFSET_BITS);
             let bit = hash >> (64 - FILTER_BITS);
