@@ -149,7 +149,7 @@ impl<'a> Writer<'a> {
 }
 
 pub(crate) fn code(divisions: &Divisions, id: DivisionId) -> String {
-    format!("{:012}", divisions.get(id).code)
+    super::parsed::code(divisions.get(id).code)
 }
 
 #[cfg(test)]

@@ -58,12 +58,12 @@ pub fn parse(text: &str, divisions: &Divisions, area: Option<DivisionId>) -> Par
 impl From<&Reading<'_>> for Parsed {
     fn from(reading: &Reading<'_>) -> Self {
         let area = |area: &Option<AreaReading<'_>>| {
-            area.map(|a| AreaElement { name: a.name.to_string(), code: a.code.map(code), span: a.span })
+            area.map(|a| AreaElement { name: a.name.into(), code: a.code.map(code), span: a.span })
         };
         let element = |element: &Option<ElementReading<'_>>| {
             element.map(|e| Element {
                 text: reading.slice(e.span).to_owned(),
-                value: e.value.to_string(),
+                value: e.value.into(),
                 span: e.span,
             })
         };
@@ -94,6 +94,10 @@ impl From<&Reading<'_>> for Parsed {
     }
 }
 
-fn code(code: u64) -> String {
-    format!("{code:012}")
+/// In 12 digits.
+pub(super) fn code(code: u64) -> String {
+    let digit = |at: u32| char::from_digit((code / 10u64.pow(at) % 10) as u32, 10).unwrap_or('0');
+    let mut out = String::with_capacity(12);
+    out.extend((0..12).rev().map(digit));
+    out
 }

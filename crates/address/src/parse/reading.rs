@@ -106,6 +106,21 @@ impl Wording<'_> {
     }
 }
 
+impl From<Wording<'_>> for String {
+    fn from(wording: Wording<'_>) -> Self {
+        match wording.0 {
+            Words::Written(words) => words.to_owned(),
+            Words::Folded(words) => {
+                // An ideograph has three bytes: one allocation is enough.
+                let mut out = String::with_capacity(words.len() * 3);
+                out.extend(words);
+                out
+            }
+            Words::Number(label) => label.as_str().to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Wording<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
@@ -168,7 +183,15 @@ impl<'p> Reading<'p> {
 
 /// The characters [start, end) of `text`.
 pub(super) fn slice(text: &str, [start, end]: [u32; 2]) -> &str {
-    let after = |text: &str, count: u32| text.char_indices().nth(count as usize).map_or(text.len(), |c| c.0);
-    let rest = &text[after(text, start)..];
-    &rest[..after(rest, end.saturating_sub(start))]
+    let from = behind(text, start);
+    &from[..from.len() - behind(from, end.saturating_sub(start)).len()]
+}
+
+/// `text` without its first `count` characters.
+fn behind(text: &str, count: u32) -> &str {
+    let mut chars = text.chars();
+    if let Some(last) = count.checked_sub(1) {
+        chars.nth(last as usize);
+    }
+    chars.as_str()
 }
