@@ -13,6 +13,7 @@ mod compound;
 mod file;
 mod layout;
 pub(crate) mod names;
+mod neighbour;
 mod order;
 mod places;
 mod report;

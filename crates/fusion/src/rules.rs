@@ -10,6 +10,7 @@ mod check;
 mod front;
 mod personal;
 mod planned;
+mod slot;
 
 use yibiao_records::PlaceId;
 

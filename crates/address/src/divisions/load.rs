@@ -237,3 +237,22 @@ const PEOPLES: [&str; 26] = [
     "水族",
     "佤族",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_successor_of_a_former_county_exists_and_lies_in_its_province() {
+        let divisions = Divisions::bundled();
+        let province = |code: u64| code / 10_000_000_000;
+        for line in HISTORIES.iter().flat_map(|history| history.lines().skip(1)) {
+            let columns: Vec<&str> = line.trim_end().split(',').collect();
+            let successors: Vec<&str> = columns[4].split(';').collect();
+            let found: Vec<_> = successors.iter().filter_map(|code| divisions.by_code(code)).collect();
+            assert_eq!(found.len(), successors.len(), "{line}");
+            let former: u64 = columns[0].parse().unwrap_or_default();
+            assert!(found.iter().all(|s| province(s.code) == province(former * 1_000_000)), "{line}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::base::Base;
 use super::compound::Compound;
 use super::layout;
+use super::neighbour::Neighbour;
 use super::rows::{LabelId, Labels, Row, Rows};
 use super::tree::Tree;
 use super::{BuildReport, PROVISIONAL_BIT, surface, via};
@@ -50,33 +51,6 @@ pub struct GazetteerBuilder<'d> {
     folded: Folded,
     sketch: Sketch,
     key: NameKey,
-}
-
-/// The row that came before: most rows lie in the same compound as it, and say so in the same words.
-struct Neighbour {
-    words: [String; 9],
-    division: Option<DivisionId>,
-    hint: u32,
-}
-
-impl Neighbour {
-    /// None where the division was read from the address, which no two rows share.
-    fn new(row: &StandardAddress, division: Option<DivisionId>, hint: u32) -> Option<Self> {
-        let words = Self::words(row).map(str::to_owned);
-        let located = words[1..5].iter().any(|w| !w.trim().is_empty());
-        located.then_some(Self { words, division, hint })
-    }
-
-    fn is_beside(&self, row: &StandardAddress) -> bool {
-        self.words.iter().zip(Self::words(row)).all(|(a, b)| a == b)
-    }
-
-    fn words(row: &StandardAddress) -> [&str; 9] {
-        let name = row.name.as_deref().unwrap_or("");
-        let area = [&row.city[..], &row.county, &row.township, &row.community, &row.division_code];
-        let [city, county, township, community, code] = area;
-        [city, county, township, community, code, &row.road, &row.number, &row.compound, name]
-    }
 }
 
 /// How deep a row lies: as it says, else by what its words go down to.

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 use arrow::{
     array::{Array, AsArray, new_null_array},
-    datatypes::{DataType, Int64Type, SchemaRef},
+    datatypes::{DataType, Int64Type},
     record_batch::RecordBatch,
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -20,12 +20,8 @@ use datafusion::{
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     error::DataFusionError,
-    execution::TaskContext,
     logical_expr::LogicalPlan,
-    physical_plan::{
-        ExecutionPlan, SendableRecordBatchStream, collect, execution_plan::reset_plan_states,
-        stream::RecordBatchStreamAdapter, streaming::PartitionStream,
-    },
+    physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -39,7 +35,12 @@ use yibiao_tables::{
     spec::{PLACES, fact_table},
 };
 
-use super::{Hit, Rule, check, front::Parameter, personal, placeholders};
+use super::{
+    Hit, Rule, check,
+    front::Parameter,
+    personal, placeholders,
+    slot::{Slot, locked},
+};
 use crate::Error;
 
 /// The places of a batch, as the rules see them.
@@ -47,36 +48,6 @@ pub struct Touched<'a> {
     pub places: Vec<(PlaceId, &'a [Value])>,
     /// By kind, of the kinds that [`Rules::fact_kinds`] names: all facts of these places.
     pub facts: BTreeMap<String, Vec<StoredFact>>,
-}
-
-/// The content of a table during one batch.
-#[derive(Debug)]
-struct Slot {
-    schema: SchemaRef,
-    /// The columns that some rule reads, in the order of the schema; the others stay null.
-    columns: Mutex<BTreeSet<usize>>,
-    batch: Mutex<RecordBatch>,
-}
-
-impl Slot {
-    fn set(&self, batch: RecordBatch) {
-        *locked(&self.batch) = batch;
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl PartitionStream for Slot {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batch = locked(&self.batch).clone();
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter([Ok(batch)])))
-    }
 }
 
 struct Planned {
@@ -265,8 +236,7 @@ impl<'a> Planner<'a> {
         let fact_tables = tables.kinds().iter().map(|kind| fact_table(&kind.name));
         for table in std::iter::once(PLACES.to_owned()).chain(fact_tables) {
             let schema = tables.schema(&table)?.arrow();
-            let batch = Mutex::new(RecordBatch::new_empty(schema.clone()));
-            let slot = Arc::new(Slot { schema: schema.clone(), columns: Mutex::default(), batch });
+            let slot = Arc::new(Slot::new(schema.clone()));
             let registered = StreamingTable::try_new(schema, vec![slot.clone()]).and_then(|provider| {
                 context.register_table(TableReference::bare(table.clone()), Arc::new(provider))
             });
