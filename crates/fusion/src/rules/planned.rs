@@ -20,6 +20,7 @@ use datafusion::{
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     error::DataFusionError,
+    execution::TaskContext,
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
     prelude::{SessionConfig, SessionContext},
