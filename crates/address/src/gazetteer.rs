@@ -27,9 +27,8 @@ pub use build::GazetteerBuilder;
 pub use report::BuildReport;
 
 use crate::Error;
-use crate::lexicon::{Lexicon, Words};
+use crate::lexicon::{Lexicon, Words, partition};
 use crate::model::{Level, Status};
-use column::partition;
 use file::{Layout, Section, u32_at, u64_at};
 use std::path::Path;
 

@@ -24,6 +24,19 @@ impl Words<'_> {
     }
 }
 
+/// The first of `low..high` that is not `before`, where all that are stand first.
+pub(crate) fn partition(mut low: usize, mut high: usize, before: impl Fn(usize) -> bool) -> usize {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
 const BUCKET: usize = 4;
 
 fn bucket_of(first: u32, second: u32) -> usize {
@@ -138,21 +151,9 @@ impl Lexicon<'_> {
     }
 
     fn narrow(&self, low: usize, high: usize, depth: usize, unit: u32) -> (usize, usize) {
-        let first = self.partition(low, high, |name| self.unit(name, depth) < unit);
-        let last = self.partition(first, high, |name| self.unit(name, depth) <= unit);
+        let first = partition(low, high, |name| self.unit(name, depth) < unit);
+        let last = partition(first, high, |name| self.unit(name, depth) <= unit);
         (first, last)
-    }
-
-    fn partition(&self, mut low: usize, mut high: usize, before: impl Fn(usize) -> bool) -> usize {
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if before(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
 
     /// The name that is exactly `text`.

@@ -6,6 +6,7 @@
 //! ```
 
 use super::file::u64_at;
+use crate::lexicon::partition;
 
 const BLOCK: usize = 128;
 const HEAD: usize = 8;
@@ -130,19 +131,6 @@ impl<'a> Column<'a> {
         let end = ((block + 1) * BLOCK).min(self.count);
         partition(block * BLOCK, end, |i| self.get(i) <= value)
     }
-}
-
-/// The first of `low..high` that is not `before`, where all that are stand first.
-pub(super) fn partition(mut low: usize, mut high: usize, before: impl Fn(usize) -> bool) -> usize {
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 //! ```
 //! A parent is found by whose range the position is in. Dwellings are in use unless listed otherwise.
 
-use super::column::{Column, partition};
+use super::column::Column;
 use super::file::{Section, u32_at, u64_at};
 use super::layout::ID_SAMPLE;
 use super::order::unpacked;
 use super::{COMPOUND_BYTES, DIVISION_AT, Gazetteer, PlaceIndex, PlaceView};
+use crate::lexicon::partition;
 use crate::model::{Level, Status};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
