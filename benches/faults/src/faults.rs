@@ -35,7 +35,8 @@ impl Faults {
     pub fn new(seed: u64) -> Self {
         let next = seed as usize * 4 % CrashPoint::ALL.len();
         let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0xfa17);
-        let first = (CrashPoint::ALL[seed as usize % CrashPoint::ALL.len()], dice.random_range(1..3));
+        let point = CrashPoint::ALL[seed as usize % CrashPoint::ALL.len()];
+        let first = (point, nth(point, &mut dice));
         Self { dice, next, first }
     }
 
@@ -50,7 +51,7 @@ impl Faults {
             20..60 => {
                 let point = CrashPoint::ALL[self.next];
                 self.next = (self.next + 1) % CrashPoint::ALL.len();
-                Fault::Crash { point, nth: self.dice.random_range(1..4) }
+                Fault::Crash { point, nth: nth(point, &mut self.dice) }
             }
             60..70 => Fault::Pause { stage, time: self.ms(200..8_000) },
             70..82 => Fault::Broker {
@@ -84,6 +85,11 @@ impl Fault {
             Fault::Database { .. } => "database away",
         }
     }
+}
+
+/// A gazetteer is mostly built once.
+fn nth(point: CrashPoint, dice: &mut ChaCha8Rng) -> u32 {
+    if point.as_str().starts_with("gazetteer") { 1 } else { dice.random_range(1..4) }
 }
 
 /// The stage whose process comes by a point.
