@@ -149,7 +149,7 @@ fn by_frequency(drafts: &Drafts) -> (Vec<LabelId>, Vec<u32>) {
     (order, numbers)
 }
 
-/// The levels of nodes, one byte each: level, status, implied.
+/// Level, status and whether no row is the place itself, in one byte.
 pub(super) fn kind(level: Level, status: Status, implied: bool) -> u8 {
     level as u8 | (status as u8) << 4 | u8::from(implied) << 6
 }
