@@ -17,6 +17,10 @@ pub enum Error {
         "the contract of {feed} names no cursor columns; add `cursor: {{updated: …, key: …}}` to yibiao.ingest"
     )]
     NoCursorColumns { feed: String },
+    #[error(
+        "the contract of {feed} says full_dump, and its source is no folder of files: only a file tells where a dump ends; remove full_dump"
+    )]
+    NoDump { feed: String },
     #[error("{what} is away: {detail}")]
     Away { what: String, detail: String, retry_after: Option<std::time::Duration> },
     #[error("{what} refuses: {detail}; {mend}")]
@@ -37,7 +41,10 @@ impl Error {
             Error::Topics(error) => error.fault(),
             Error::File { .. } | Error::Away { .. } => Fault::OUTSIDE,
             Error::GivenUp { .. } => Fault::OUTSIDE,
-            Error::Form { .. } | Error::NoCursorColumns { .. } | Error::Refused { .. } => Fault::OPERATOR,
+            Error::Form { .. }
+            | Error::NoDump { .. }
+            | Error::NoCursorColumns { .. }
+            | Error::Refused { .. } => Fault::OPERATOR,
             Error::Panicked { .. } | Error::Stopped => Fault::OURS,
         }
     }

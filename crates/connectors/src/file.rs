@@ -1,9 +1,10 @@
 //! Files: CSV, JSON lines and workbooks, in a folder of ordered files or alone.
 //!
 //! [`folder`] which files there are and in which order; [`mark`] how far each was read, and whether it is still the
-//! same file; [`finished`] those that were read to their end; [`split`] bytes to records; [`text`] one CSV or
+//! same file; [`dump`] the end of a full dump; [`finished`] those that were read to their end; [`split`] bytes to records; [`text`] one CSV or
 //! JSON-lines file; [`xlsx`] one workbook.
 
+pub mod dump;
 pub mod finished;
 pub mod folder;
 pub mod mark;
@@ -15,7 +16,10 @@ use std::path::PathBuf;
 
 use yibiao_contracts::{Contract, Form};
 
-use crate::{Error, FileSource, Mode, State, intake::Intake};
+use crate::{
+    Error, FileSource, Mode, State,
+    intake::{Intake, now_ms},
+};
 use folder::{Entry, Suffixes};
 use mark::{FileCursor, Todo};
 
@@ -58,7 +62,8 @@ pub async fn pull(
             read_entry(intake, contract, source, mode, &mut cursor, entry, is_last).await?;
             read = read.saturating_sub(before) + cursor.read_of(entry);
             intake.progress().read_so_far(read, total);
-            if intake.is_stopping() {
+            // The next full dump begins when this one has ended.
+            if intake.is_stopping() || cursor.dumps.number(entry) > 0 {
                 break;
             }
         }
@@ -83,28 +88,40 @@ async fn read_entry(
     entry: &Entry,
     is_last: bool,
 ) -> Result<(), Error> {
+    let is_dump =
+        contract.ingest.full_dump.as_ref().is_some_and(|dump| {
+            dump.files.as_ref().is_none_or(|pattern| folder::matches(pattern, &entry.name))
+        });
+    let age_ms = now_ms() - entry.modified_ms;
+    let may_end = is_dump && (mode == Mode::Once || age_ms >= source.settle.as_millis() as i64);
     let todo = cursor.todo(entry).await?;
     let from = match todo {
+        Todo::Nothing if may_end => return dump::end(intake, cursor, entry).await,
         Todo::Nothing => return Ok(()),
         Todo::Continue(mark) => mark,
         Todo::Anew { replaced } => {
+            if is_dump {
+                cursor.dumps.begin(entry);
+            }
             if replaced {
                 tracing::warn!(feed = %intake.feed, file = entry.name, "a file that was read has changed, reading it again from its beginning");
             }
             mark::Mark::default()
         }
     };
+    intake.within_dump(cursor.dumps.number(entry));
     intake.progress().set(State::Reading(entry.name.clone()));
     match &contract.ingest.form {
         Form::Xlsx(sheet) => {
             let end = text::End { waits: mode == Mode::Follow, settle: source.settle };
-            xlsx::read(intake, sheet, entry, end, cursor).await
+            xlsx::read(intake, sheet, entry, end, cursor).await?;
         }
         form => {
             let end = text::End { waits: mode == Mode::Follow && is_last, settle: source.settle };
-            text::read(intake, form, entry, from, end, cursor).await
+            text::read(intake, form, entry, from, end, cursor).await?;
         }
     }
+    if may_end && !intake.is_stopping() { dump::end(intake, cursor, entry).await } else { Ok(()) }
 }
 
 async fn list(path: PathBuf, suffixes: Suffixes) -> Result<Vec<Entry>, Error> {

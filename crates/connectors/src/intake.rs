@@ -46,6 +46,7 @@ pub struct Intake {
     pub feed: FeedId,
     topic: String,
     door: Door,
+    client: Client,
     producer: Producer,
     cursors: Arc<Cursors>,
     shutdown: CancellationToken,
@@ -86,6 +87,7 @@ impl Intake {
         Ok(Self {
             topic: contract.feed.raw_topic(),
             door: contract.door(),
+            client: client.clone(),
             cursors: Arc::new(client.cursors_through(&producer)),
             producer,
             shutdown: shutdown.clone(),
@@ -162,6 +164,38 @@ impl Intake {
         self.summary.truncated += u64::from(truncated);
         self.summary.withheld += u64::from(admitted.withheld);
         self.progress.add(admitted.value.len());
+        Ok(())
+    }
+
+    /// The full dump that the next records belong to; 0 for none.
+    pub(crate) fn within_dump(&mut self, dump: u64) {
+        self.provenance.dump = dump;
+    }
+
+    /// Tells every partition that all records of the dump lie before this. They must have been acknowledged.
+    pub(crate) async fn end_dump(&mut self, dump: u64, source: &str, records: u64) -> Result<(), Error> {
+        let topic = self.topic.clone();
+        let partitions = self.unless_stopped(async { Ok(self.client.partitions(&topic).await?) }).await?;
+        let fetched_at_ms = now_ms();
+        let end = Provenance {
+            feed: self.feed.to_string(),
+            source: source.to_owned(),
+            position: records,
+            fetched_at_ms,
+            dump,
+            ends_dump: true,
+            ..Provenance::default()
+        }
+        .encode_to_vec();
+        for partition in 0..partitions {
+            self.producer.send(Outgoing {
+                topic: &self.topic,
+                partition: Some(partition),
+                headers: &[(header::PROVENANCE, &end)],
+                timestamp_ms: Some(fetched_at_ms),
+                ..Default::default()
+            })?;
+        }
         Ok(())
     }
 

@@ -37,6 +37,9 @@ pub async fn run(
     shutdown: CancellationToken,
     progress: &Progress,
 ) -> Result<Summary, Error> {
+    if feed.ingest.full_dump.is_some() && !matches!(source, SourceConfig::File(_)) {
+        return Err(Error::NoDump { feed: feed.feed.to_string() });
+    }
     progress.set(State::Starting);
     let mut back_off = BackOff::new(source.pace());
     let mut intake = Intake::new(feed, source.identity(), client, &shutdown, progress)?;

@@ -87,6 +87,17 @@ pub struct Ingest {
     pub cursor: Option<CursorFields>,
     /// How late a record may come, for watermarks.
     pub lateness: Duration,
+    /// Files that hold all records that there are: what is missing in one is there no longer.
+    pub full_dump: Option<FullDump>,
+}
+
+/// Which files are full dumps, and what may follow from the end of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullDump {
+    /// A name with `*` and `?`; files of other names hold changes only. None: all files.
+    pub files: Option<String>,
+    /// Where more than this share of what stands is missing, the dump is taken for a broken one: 0 to 100.
+    pub gone_max_percent: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

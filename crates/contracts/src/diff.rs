@@ -76,6 +76,22 @@ impl Changes {
         if old.nulls != new.nulls {
             self.breaking("other texts mean that a field is empty");
         }
+        match (&old.full_dump, &new.full_dump) {
+            (None, Some(_)) => self.breaking("files are full dumps now: what is missing in one is withdrawn"),
+            (Some(_), None) => {
+                self.breaking("files are no full dumps any more: what is missing in one stays")
+            }
+            (Some(old), Some(new)) => {
+                if old.files != new.files {
+                    self.breaking("other files than before are full dumps");
+                }
+                if old.gone_max_percent != new.gone_max_percent {
+                    let (old, new) = (old.gone_max_percent, new.gone_max_percent);
+                    self.harmless(format!("a full dump may lack {new} % of what stands, was {old} %"));
+                }
+            }
+            (None, None) => {}
+        }
         if old.cursor != new.cursor {
             self.harmless("the source is asked for changes by other fields");
         }

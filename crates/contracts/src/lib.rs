@@ -36,7 +36,7 @@ mod read;
 mod row;
 mod yaml;
 
-pub use contract::{Contract, Encoding, Field, Form, Ingest, PlaceMapping};
+pub use contract::{Contract, Encoding, Field, Form, FullDump, Ingest, PlaceMapping};
 pub use decode::{Decoded, Decoder, Reject};
 pub use diff::{Change, diff};
 pub use door::{Admitted, Door};

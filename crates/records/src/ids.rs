@@ -147,7 +147,7 @@ impl FactId {
         Self(xxh3_128(&text).to_be_bytes())
     }
 
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

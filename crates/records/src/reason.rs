@@ -57,6 +57,8 @@ reasons! {
     OtherProvince, "other_province", "外省地址", "none: the place lies outside this installation's area";
     OutsideArea, "outside_area", "超出本数据源范围", "check the area in the contract";
     PlaceWithdrawn, "place_withdrawn", "地址已注销", "check the record's date against the place's life cycle";
+    /// Not a record but the end of a full dump: what is missing in it was not withdrawn.
+    DumpIncomplete, "dump_incomplete", "全量数据不完整，未注销缺失记录", "look at the file; where so many are really gone, raise gone_max_percent in the contract and let the dump be sent again";
     UnknownPlace, "unknown_place", "地址编码不存在", "send the standard address first, then replay";
 }
 

@@ -24,6 +24,14 @@ pub struct Entry {
     pub modified_ms: i64,
 }
 
+impl Entry {
+    /// Whether the file is as it was when it was listed.
+    pub fn is_as_listed(&self) -> bool {
+        let now = std::fs::metadata(&self.path);
+        now.is_ok_and(|now| entry(self.name.clone(), self.path.clone(), &now) == *self)
+    }
+}
+
 /// What orders files: the numbers in their names, then the names. So `full-0001.csv` comes before
 /// `increment-0002.csv` and that before `full-0003.csv`, and `2025-9-30.csv` before `2025-10-01.csv`.
 pub type Order = (Vec<u64>, String);
@@ -89,7 +97,7 @@ fn entry(name: String, path: PathBuf, metadata: &Metadata) -> Entry {
 }
 
 /// `*` is any text, `?` any one character.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
+    dump::Dumps,
     finished::{Finished, Stamp},
     folder::Entry,
 };
@@ -61,6 +62,8 @@ pub struct FileCursor {
     marks: BTreeMap<String, Mark>,
     #[serde(default)]
     finished: Finished,
+    #[serde(default, skip_serializing_if = "Dumps::is_unused")]
+    pub dumps: Dumps,
     #[serde(skip)]
     pub unsaved: bool,
 }
@@ -144,7 +147,15 @@ impl FileCursor {
         let before = self.marks.len() + self.finished.0.len();
         self.marks.retain(|name, _| there.contains(name.as_str()));
         self.finished.0.retain(|name, _| there.contains(name.as_str()));
-        self.unsaved |= self.marks.len() + self.finished.0.len() < before;
+        let forgotten = self.dumps.forget_unless(|name| there.contains(name));
+        self.unsaved |= forgotten || self.marks.len() + self.finished.0.len() < before;
+    }
+
+    /// How many records a file had, if it was read to its end as it is now.
+    pub fn rows_read(&self, entry: &Entry) -> Option<u64> {
+        let mark = self.marks.get(&entry.name)?;
+        let is_whole = mark.is_finished() && mark.size == entry.size && mark.modified_ms == entry.modified_ms;
+        is_whole.then_some(mark.row + u64::from(mark.torn_sent))
     }
 
     /// How much of a file counts as read, in bytes.

@@ -4,6 +4,7 @@
 
 mod bench;
 mod database;
+mod dumps;
 mod files;
 mod paged;
 mod samples;

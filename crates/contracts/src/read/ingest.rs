@@ -6,13 +6,14 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 use super::field_named;
 use crate::{
-    contract::{CursorFields, Dialect, Encoding, Field, Form, Ingest, Schema, Sheet, Unknown},
+    contract::{CursorFields, Dialect, Encoding, Field, Form, FullDump, Ingest, Schema, Sheet, Unknown},
     problem::Sink,
     yaml::{Kind, Node, Section},
 };
 
 const DEFAULT_MAX_RECORD: usize = 256 << 10;
 const DEFAULT_MAX_FIELD: usize = 16 << 10;
+const DEFAULT_GONE_MAX_PERCENT: u8 = 20;
 /// Above this a topic would refuse the record.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -63,6 +64,10 @@ pub(super) fn read(
             Duration::ZERO
         }),
     };
+    let full_dump = section.node("full_dump").and_then(|node| full_dump(node, sink));
+    if let (Some(_), Some(Form::Protobuf(_))) = (&full_dump, &form) {
+        sink.report(node.line, "full_dump is for files, and the form is protobuf", "remove ingest.full_dump");
+    }
     section.finish(sink);
     let ingest = Ingest {
         form: form?,
@@ -74,6 +79,7 @@ pub(super) fn read(
         zone_minutes,
         cursor,
         lateness,
+        full_dump,
     };
     Some((ingest, message.flatten()))
 }
@@ -232,6 +238,25 @@ fn cursor(section: &mut Section<'_>, fields: &[Field], sink: &mut Sink<'_>) -> O
     let (updated, key) = (named("updated", sink), named("key", sink));
     section.finish(sink);
     Some(CursorFields { updated: updated?, key: key? })
+}
+
+fn full_dump(node: &Node, sink: &mut Sink<'_>) -> Option<FullDump> {
+    let mut section = Section::open(node, "ingest.full_dump", sink)?;
+    let gone_max_percent = match section.node("gone_max_percent").map(|node| (&node.kind, node.line)) {
+        None => DEFAULT_GONE_MAX_PERCENT,
+        Some((Kind::Int(percent @ 0..=100), _)) => *percent as u8,
+        Some((_, line)) => {
+            sink.report(
+                line,
+                "ingest.full_dump.gone_max_percent is no percentage",
+                "write a number from 0 to 100",
+            );
+            DEFAULT_GONE_MAX_PERCENT
+        }
+    };
+    let files = section.text("files", sink).map(|(pattern, _)| pattern.to_owned());
+    section.finish(sink);
+    Some(FullDump { files, gone_max_percent })
 }
 
 fn bytes(section: &mut Section<'_>, key: &'static str, default: usize, sink: &mut Sink<'_>) -> usize {
