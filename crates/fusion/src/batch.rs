@@ -272,7 +272,12 @@ impl Applier {
         self.holding.facts += i64::from(is_asserted) - i64::from(old.is_some());
         let place = fact.place;
         let said = Arc::new(match &old {
-            Some(old) if !is_asserted => shared.stored(Fact { payload: old.fact.payload.clone(), ..fact }),
+            Some(old) if !is_asserted => {
+                // A record that is missing in a full dump says nothing, not even its key.
+                let key =
+                    if fact.source_key.is_empty() { old.fact.source_key.clone() } else { fact.source_key };
+                shared.stored(Fact { payload: old.fact.payload.clone(), source_key: key, ..fact })
+            }
             _ => shared.stored(fact),
         });
         let new = is_asserted.then(|| said.clone());

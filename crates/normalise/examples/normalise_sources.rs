@@ -255,6 +255,7 @@ impl Record {
             value: Some(&self.value),
             provenance: Some(&self.provenance),
             origin: None,
+            revised: false,
         }
     }
 }

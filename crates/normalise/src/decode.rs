@@ -7,6 +7,9 @@ use yibiao_topics::Message;
 /// The header of a replayed record: the raw offset, in decimal, at which it first came.
 pub const ORIGIN: &str = "origin";
 
+/// The header of a record that is asked again because another gazetteer answers otherwise; its `origin` is there too.
+pub const REVISED: &str = "revised";
+
 /// A raw record as this stage sees it: borrowed from the reader's batch.
 #[derive(Debug, Clone, Copy)]
 pub struct RawRecord<'a> {
@@ -21,6 +24,8 @@ pub struct RawRecord<'a> {
     pub provenance: Option<&'a [u8]>,
     /// Of a replayed record: where it first came.
     pub origin: Option<i64>,
+    /// It came before, and is asked again by another gazetteer.
+    pub revised: bool,
 }
 
 impl<'a> RawRecord<'a> {
@@ -32,15 +37,25 @@ impl<'a> RawRecord<'a> {
             value: message.value(),
             provenance: None,
             origin: None,
+            revised: false,
         };
         for (name, value) in message.headers() {
             if name == b"provenance" {
                 record.provenance = Some(value);
             } else if name == ORIGIN.as_bytes() {
                 record.origin = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            } else if name == REVISED.as_bytes() {
+                record.revised = true;
             }
         }
         record
+    }
+
+    /// The dump whose end this is, if it is one.
+    pub fn ends_dump(&self) -> Option<u64> {
+        let provenance = self.provenance.filter(|_| self.key.is_none() && self.value.is_none())?;
+        let view = ProvenanceView::scan(provenance);
+        view.ends_dump.then_some(view.dump)
     }
 
     /// Where this version first came.
@@ -92,6 +107,9 @@ pub struct ProvenanceView<'a> {
     pub columns: Option<&'a [u8]>,
     pub truncated: bool,
     pub withheld: bool,
+    /// 0: of none.
+    pub dump: u64,
+    pub ends_dump: bool,
 }
 
 impl<'a> ProvenanceView<'a> {
@@ -104,6 +122,8 @@ impl<'a> ProvenanceView<'a> {
                 0 => match (field, varint(&mut rest)) {
                     (6, Some(flag)) => view.truncated = flag != 0,
                     (7, Some(flag)) => view.withheld = flag != 0,
+                    (8, Some(number)) => view.dump = number,
+                    (9, Some(flag)) => view.ends_dump = flag != 0,
                     _ => {}
                 },
                 2 => {
@@ -163,10 +183,15 @@ mod tests {
                 columns: columns.as_bytes().to_vec(),
                 truncated,
                 withheld,
+                dump: if truncated { u64::MAX } else { 0 },
+                ends_dump: withheld,
             };
             let encoded = provenance.encode_to_vec();
             let columns = (!columns.is_empty()).then_some(columns.as_bytes());
-            assert_eq!(ProvenanceView::scan(&encoded), ProvenanceView { columns, truncated, withheld });
+            assert_eq!(
+                ProvenanceView::scan(&encoded),
+                ProvenanceView { columns, truncated, withheld, dump: provenance.dump, ends_dump: withheld }
+            );
             for cut in 0..encoded.len() {
                 ProvenanceView::scan(&encoded[..cut]);
             }

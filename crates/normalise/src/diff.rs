@@ -128,6 +128,10 @@ pub struct Standing {
     pub division_code: u64,
     /// Short name of the gazetteer that placed it: one found only provisionally is looked up again under a newer.
     pub gazetteer: u32,
+    /// The hash of what was asked of the gazetteer; 0: nothing was, or an older program asked.
+    pub asked: u128,
+    /// Event time, ms.
+    pub valid_from_ms: i64,
     /// The kind of its facts.
     pub kind: Arc<str>,
 }
@@ -140,6 +144,8 @@ pub struct Version<'a> {
     pub origin: i64,
     /// It comes from quarantine: later versions may lie there still.
     pub replayed: bool,
+    /// What was asked of the gazetteer; 0: nothing.
+    pub asked: u128,
     pub kind: &'a Arc<str>,
 }
 
@@ -224,6 +230,8 @@ pub fn diff(known: Option<&Known>, said: Said, version: Version<'_>) -> Decision
                 provisional: claim.located.provisional,
                 division_code: claim.located.division_code,
                 gazetteer: version.gazetteer,
+                asked: version.asked,
+                valid_from_ms: claim.valid_from_ms,
                 kind: version.kind.clone(),
             };
             if standing.is_some_and(|standing| standing.kind == now.kind && standing.said == now.said) {

@@ -31,6 +31,10 @@ pub enum Error {
         "the state store {path} holds an entry for {what} that cannot be read: {detail}; restore the folder, or begin with an empty one and replay"
     )]
     Damaged { path: PathBuf, what: String, detail: String },
+    #[error(
+        "the feeds {feed} and {other} have the same place in the state, because their names have the same hash: give one of them another name"
+    )]
+    SamePrefix { feed: String, other: String },
     #[error("{doing} {path}: {source}; check the folder, its permissions and its free space")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error(
@@ -72,6 +76,7 @@ impl Error {
             },
             Error::UnknownKind { .. }
             | Error::NoPlace { .. }
+            | Error::SamePrefix { .. }
             | Error::Partitions { .. }
             | Error::Damaged { .. }
             | Error::File { .. }

@@ -26,6 +26,19 @@ pub fn committed(feed: &FeedId, counts: &Counts, newest_ms: i64) {
         .set(lag_ms as f64 / 1000.0);
 }
 
+/// Records that a newer gazetteer answers otherwise were sent to their shard once more; `expired` of them have left the
+/// raw topic.
+pub fn revised(feed: &FeedId, partition: i32, version: &str, sent: u64, expired: u64) {
+    for (outcome, records) in [("sent", sent), ("expired", expired)] {
+        metrics::counter!("yibiao_revised_records_total", "stage" => STAGE, "feed" => feed.to_string(), "outcome" => outcome)
+            .increment(records);
+    }
+    if expired > 0 {
+        tracing::warn!(%feed, partition, version, expired, "records that another gazetteer answers otherwise have left the raw topic: they stay where they were until they come again");
+    }
+    tracing::info!(%feed, partition, version, sent, "records are asked again by another gazetteer");
+}
+
 /// A thread ended by an error: data waits until the stage is started again.
 pub fn failed(worker: &str, error: &Error) {
     metrics::counter!("yibiao_errors_total", "stage" => STAGE, "code" => error.fault().code()).increment(1);

@@ -13,21 +13,24 @@
 //! the state names. Downstream drops what it has by the raw position in every fact.
 //!
 //! In reading order: [`config`]; [`decode`] a raw record by its contract; [`source`] where a feed's facts lie;
-//! [`resolve`] an address to its place; [`diff`] what a record changes; [`emit`] frames and rejections; [`state`]
-//! what is remembered; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
+//! [`resolve`] an address to its place; [`diff`] what a record changes; [`dump`] what the end of a full dump changes;
+//! [`emit`] frames and rejections; [`state`] what is remembered; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
 //! [`accounting`] received = accepted + quarantined + unchanged; [`gazetteer`] which gazetteer is in force and
-//! how one is made; [`replay`] quarantined records once more; [`events`] what is logged and counted.
+//! how one is made; [`replay`] quarantined records once more; [`revise`] records once more that another gazetteer
+//! answers otherwise; [`events`] what is logged and counted.
 
 pub mod accounting;
 pub mod config;
 pub mod decode;
 pub mod diff;
+pub mod dump;
 pub mod emit;
 mod error;
 mod events;
 pub mod gazetteer;
 pub mod replay;
 pub mod resolve;
+mod revise;
 pub mod run;
 pub mod shard;
 pub mod source;

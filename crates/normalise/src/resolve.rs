@@ -1,5 +1,9 @@
 //! From an address to its place, by the gazetteer in force.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use yibiao_address::{Answer, Divisions, Level, Memo, PlaceView, Query, Reason as Match, Scratch, Status};
 use yibiao_contracts::Decoded;
 use yibiao_records::{PlaceId, Reason};
@@ -11,18 +15,94 @@ use crate::{
     source::Resolves,
 };
 
+/// Where does it lie? What a record asks the gazetteer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question<'a> {
+    /// Of a standard address: nothing else counts then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    city: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+    #[serde(default)]
+    address: Cow<'a, str>,
+}
+
+impl<'a> Question<'a> {
+    pub fn of(feed: &'a Resolves, decoded: &'a Decoded) -> Self {
+        let borrowed = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+        if feed.authority.is_some() && decoded.external_place_id.is_some() {
+            let id = borrowed(&decoded.external_place_id);
+            return Self { id, city: None, name: None, address: Cow::Borrowed("") };
+        }
+        Self {
+            id: None,
+            city: borrowed(&decoded.city).or(borrowed(&feed.city)),
+            name: borrowed(&decoded.place_name),
+            address: Cow::Borrowed(decoded.address.as_deref().unwrap_or_default()),
+        }
+    }
+
+    fn query(&self) -> Query<'_> {
+        Query { text: &self.address, city: self.city.as_deref(), name: self.name.as_deref() }
+    }
+
+    /// Equal for questions that are; never 0.
+    pub fn hash(&self) -> u128 {
+        let salt = self.id.as_ref().map_or(0, |id| xxh3_64(id.as_bytes()) | 1);
+        Memo::<()>::key(&self.query(), salt).max(1)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("invariant: texts are JSON")
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Question<'static>> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// Whether another gazetteer may answer otherwise than by this refusal.
+pub fn may_be_found_later(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AddressNotFound
+            | Reason::AddressAmbiguous
+            | Reason::AddressTooCoarse
+            | Reason::OutsideArea
+            | Reason::PlaceWithdrawn
+            | Reason::UnknownPlace
+    )
+}
+
 /// One thread's way to places: scratch space, and the places of the addresses that came before.
 pub struct Places {
     scratch: Scratch,
     found: Memo<Result<Found, Refusal>>,
+    kept: Memo<()>,
 }
 
 impl Places {
     pub fn new(cache_addresses_max: usize) -> Self {
-        Self { scratch: Scratch::default(), found: Memo::new(cache_addresses_max) }
+        Self {
+            scratch: Scratch::default(),
+            found: Memo::new(cache_addresses_max),
+            kept: Memo::new(cache_addresses_max),
+        }
     }
 
-    /// The place of a record: by its id of a standard address if it tells one, else by its address.
+    /// Whether a question was not asked before in this process, as far as is remembered.
+    pub fn is_new(&mut self, asked: u128) -> bool {
+        let is_new = self.kept.get(asked).is_none();
+        if is_new {
+            self.kept.put(asked, ());
+        }
+        is_new
+    }
+
+    /// The place of a record that begins to hold at `valid_from_ms`: by its id of a standard address if it tells one,
+    /// else by its address. `asked` is the question's hash.
     ///
     /// # Errors
     /// A refusal with a reason and, in its detail, the candidates and what would decide between them.
@@ -30,21 +110,20 @@ impl Places {
         &mut self,
         edition: &Edition,
         feed: &Resolves,
-        decoded: &Decoded,
+        question: &Question<'_>,
+        asked: u128,
+        valid_from_ms: i64,
     ) -> Result<Located, Refusal> {
-        if let (Some(id), Some(authority)) = (&decoded.external_place_id, &feed.authority) {
+        if let (Some(id), Some(authority)) = (&question.id, &feed.authority) {
             let found = by_id(edition, feed, PlaceId::derive(authority.as_str(), id), id)?;
-            return found.at(edition, decoded.valid_from_ms);
+            return found.at(edition, valid_from_ms);
         }
-        let address = decoded.address.as_deref().unwrap_or_default();
-        let name = decoded.place_name.as_deref();
-        if address.trim().is_empty() && name.is_none_or(|name| name.trim().is_empty()) {
+        let query = question.query();
+        if query.text.trim().is_empty() && query.name.is_none_or(|name| name.trim().is_empty()) {
             return Err(Refusal::new(Reason::EmptyAddress, None, "地址为空 (the address is empty)"));
         }
-        let city = decoded.city.as_deref().or(feed.city.as_deref());
-        let query = Query { text: address, city, name };
         let salt = u64::from(edition.short()) << 8 | feed.level_min as u64;
-        let key = Memo::<()>::key(&query, salt);
+        let key = asked ^ xxh3_128(&salt.to_le_bytes());
         let found = match self.found.get(key) {
             Some(found) => found.clone(),
             None => {
@@ -54,7 +133,7 @@ impl Places {
                 found
             }
         };
-        found?.at(edition, decoded.valid_from_ms)
+        found?.at(edition, valid_from_ms)
     }
 }
 

@@ -34,9 +34,10 @@ use crate::{
     accounting::Accounting,
     events,
     gazetteer::{Editions, Folder},
+    revise::{Revised, Reviser},
     shard::{FrameLimits, Shard},
     source::{PLACE_KIND, PlaceSource},
-    state::{ShardId, State},
+    state::{ShardId, ShardPrefix, State},
 };
 use worker::Worker;
 
@@ -90,6 +91,7 @@ impl Normaliser {
             sources.insert(contract.feed.clone(), PlaceSource::new(contract, kind, authority.as_ref())?);
         }
         let state = State::open(state_dir, &config.state())?;
+        check_prefixes(contracts.iter().map(|contract| &contract.feed), state.shards()?.keys())?;
         let editions = Editions::open(Folder::new(gazetteer_dir)?)?;
         let accounting = Accounting::new(state.shards()?);
         let shared = Shared {
@@ -142,6 +144,7 @@ impl Normaliser {
             tokio::spawn(watch_folder(shared.clone(), stop.clone())),
             tokio::spawn(watch_lag(shared.clone(), partitions, stop.clone())),
         ];
+        crew.start_reviser(&resolving);
         crew.start("defines", defining)?;
         let waiting = tokio::spawn(crew.start_with_gazetteer(resolving));
 
@@ -207,6 +210,25 @@ impl Normaliser {
     }
 }
 
+/// Refuses two feeds whose records would lie together in the state: what a full dump lacks is told by going through
+/// those of one feed.
+fn check_prefixes<'a>(
+    feeds: impl Iterator<Item = &'a FeedId>,
+    known: impl Iterator<Item = &'a ShardId>,
+) -> Result<(), Error> {
+    let mut by_prefix: BTreeMap<ShardPrefix, &FeedId> = BTreeMap::new();
+    for feed in feeds.chain(known.map(|id| &id.feed)) {
+        let prefix = ShardPrefix::new(&ShardId { feed: feed.clone(), partition: 0 });
+        match by_prefix.insert(prefix, feed) {
+            Some(other) if other != feed => {
+                return Err(Error::SamePrefix { feed: feed.to_string(), other: other.to_string() });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Starts workers and hears of their end.
 struct Crew {
     shared: Shared,
@@ -237,6 +259,26 @@ impl Crew {
         }
         self.shared.accounting.touch();
         self.start("resolves", shards)
+    }
+
+    /// Has records asked again by each gazetteer that their shard takes.
+    fn start_reviser(&self, shards: &[Shard]) {
+        let revised = |shard: &Shard| match &shard.source {
+            PlaceSource::Resolves(feed) => {
+                Some(Revised { id: shard.id.clone(), raw: shard.raw.clone(), feed: feed.clone() })
+            }
+            PlaceSource::Defines(_) | PlaceSource::Names(_) => None,
+        };
+        let reviser = Reviser {
+            client: self.shared.client.clone(),
+            state: self.shared.state.clone(),
+            editions: self.shared.editions.clone(),
+            cache_addresses_max: self.shared.config.cache_addresses_max,
+            shards: shards.iter().filter_map(revised).collect(),
+        };
+        let ended = Ended { name: "revise".into(), sender: self.ended.clone(), told: false };
+        let stop = self.stop.clone();
+        tokio::spawn(async move { ended.tell(reviser.run(stop).await) });
     }
 
     /// Divides the shards among threads: large feeds lie on several, as their partitions do.
@@ -333,5 +375,28 @@ async fn watch_lag(shared: Shared, partitions: Vec<(ShardId, TopicPartition)>, s
             }
         }
         shared.accounting.touch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn feeds_whose_records_would_lie_together_are_refused() {
+        let mut seen: HashMap<ShardPrefix, FeedId> = HashMap::new();
+        let (a, b) = (0..)
+            .find_map(|n| {
+                let feed: FeedId = format!("utilities/f{n}").parse().expect("a feed id");
+                let prefix = ShardPrefix::new(&ShardId { feed: feed.clone(), partition: 0 });
+                seen.insert(prefix, feed.clone()).map(|other| (other, feed))
+            })
+            .expect("32 bits are not enough for ever");
+        assert!(check_prefixes([&a, &a].into_iter(), std::iter::empty()).is_ok());
+        let known = ShardId { feed: b, partition: 3 };
+        let error = check_prefixes([&a].into_iter(), [&known].into_iter()).expect_err("they meet");
+        assert!(error.to_string().contains(known.feed.as_str()), "{error}");
     }
 }

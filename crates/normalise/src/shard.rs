@@ -11,13 +11,15 @@
 //! What was learnt in a batch is kept in an overlay until the batch is committed, so that two versions of one
 //! source record in one batch are taken in their order.
 
+mod dumps;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
 use xxhash_rust::xxh3::Xxh3;
-use yibiao_contracts::{Contract, Decoded, Decoder, Form};
+use yibiao_contracts::{Contract, Decoded, Decoder, Form, FullDump};
 use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition};
 
 use crate::{
@@ -28,9 +30,9 @@ use crate::{
     },
     emit::{self, Frames, Origin, Outlet},
     gazetteer::Edition,
-    resolve::Places,
+    resolve::{Places, Question, may_be_found_later},
     source::PlaceSource,
-    state::{Commit, RecordKey, ShardId, ShardPrefix, ShardRecord, State},
+    state::{Commit, RecordKey, ShardId, ShardPrefix, ShardRecord, State, Waiting},
 };
 
 /// Everything that one shard needs between two commits.
@@ -58,6 +60,15 @@ pub struct Shard {
     /// Which of `known` were learnt in this batch.
     learnt: Vec<RecordKey>,
     keys: Vec<RecordKey>,
+    full_dump: Option<FullDump>,
+    /// Of this batch: records of the dump that is coming in.
+    seen: Vec<FactId>,
+    /// Of this batch: which records wait for another gazetteer, and which do no longer.
+    waits: HashMap<RecordKey, Option<Waiting>>,
+    /// Of this batch: what was asked and may not have been kept.
+    questions: HashMap<u128, Vec<u8>>,
+    /// Lists of dumps that have ended: number and how many.
+    forget: Vec<(u64, u32)>,
 }
 
 /// The limits of a shard's frames.
@@ -105,6 +116,11 @@ impl Shard {
             known: HashMap::new(),
             learnt: Vec::new(),
             keys: Vec::new(),
+            full_dump: contract.ingest.full_dump.clone(),
+            seen: Vec::new(),
+            waits: HashMap::new(),
+            questions: HashMap::new(),
+            forget: Vec::new(),
         })
     }
 
@@ -139,6 +155,9 @@ impl Shard {
         places: &mut Places,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
+        if self.full_dump.is_some() {
+            self.see(record);
+        }
         self.record.counts.received += 1;
         self.record.next = NextOffset::after(record.offset);
         match self.judge(record, state, places)? {
@@ -148,42 +167,52 @@ impl Shard {
                     self.learn(key, known);
                 }
             }
-            Outcome::Refused { refusal, challenged } => {
+            Outcome::Superseded(key) => {
+                self.record.counts.unchanged += 1;
+                self.waits_no_longer(key, state)?;
+            }
+            Outcome::Refused { refusal, challenged, waits } => {
                 if let Some((key, known)) = challenged {
                     self.learn(key, known);
+                }
+                if let Some((key, waiting)) = waits {
+                    self.waits.insert(key, Some(waiting));
                 }
                 let rejection = emit::rejection(&self.header, record, &refusal);
                 outlet.quarantine(&self.quarantine_topic, record, &rejection)?;
                 self.record.counts.quarantine(refusal.reason);
             }
-            Outcome::Decided { key, source_key, fact, decision } => match *decision {
-                Decision::Unchanged { refreshed } => {
-                    self.record.counts.unchanged += 1;
-                    if let Some(known) = refreshed {
+            Outcome::Decided { key, source_key, fact, decision } => {
+                self.waits_no_longer(key, state)?;
+                match *decision {
+                    Decision::Unchanged { refreshed } => {
+                        self.record.counts.unchanged += 1;
+                        if let Some(known) = refreshed {
+                            self.learn(key, known);
+                        }
+                    }
+                    Decision::Changed { retract, assert, known } => {
+                        let origin = Origin {
+                            fact,
+                            source_key: &source_key,
+                            offset: record.offset,
+                            recorded_at_ms: record.timestamp_ms,
+                        };
+                        let mut index = 0;
+                        if let Some(retraction) = retract {
+                            self.frames.retract(&retraction, origin, index, &self.kinds, outlet)?;
+                            self.record.counts.retracted += 1;
+                            index += 1;
+                        }
+                        if let Some(claim) = assert {
+                            self.frames.assert(&self.kind, claim, origin, index, &self.kinds, outlet)?;
+                            self.record.counts.asserted += 1;
+                        }
+                        self.record.counts.accepted += 1;
                         self.learn(key, known);
                     }
                 }
-                Decision::Changed { retract, assert, known } => {
-                    let origin = Origin {
-                        fact,
-                        source_key: &source_key,
-                        offset: record.offset,
-                        recorded_at_ms: record.timestamp_ms,
-                    };
-                    let mut index = 0;
-                    if let Some(retraction) = retract {
-                        self.frames.retract(&retraction, origin, index, &self.kinds, outlet)?;
-                        self.record.counts.retracted += 1;
-                        index += 1;
-                    }
-                    if let Some(claim) = assert {
-                        self.frames.assert(&self.kind, claim, origin, index, &self.kinds, outlet)?;
-                        self.record.counts.asserted += 1;
-                    }
-                    self.record.counts.accepted += 1;
-                    self.learn(key, known);
-                }
-            },
+            }
         }
         Ok(())
     }
@@ -210,6 +239,16 @@ impl Shard {
         for key in &self.learnt {
             commit.record(*key, &self.known[key]);
         }
+        self.write_seen(commit);
+        for (key, waiting) in self.waits.drain() {
+            match waiting {
+                Some(waiting) => commit.waits(key, waiting),
+                None => commit.waits_no_longer(key),
+            }
+        }
+        for (asked, question) in self.questions.drain() {
+            commit.question(asked, question);
+        }
         commit.shard(&self.id, &self.record);
         Ok(())
     }
@@ -217,6 +256,15 @@ impl Shard {
     fn learn(&mut self, key: RecordKey, known: Known) {
         self.known.insert(key, known);
         self.learnt.push(key);
+    }
+
+    /// A version of the record was taken, or is older than one that was.
+    fn waits_no_longer(&mut self, key: RecordKey, state: &State) -> Result<(), Error> {
+        let may_wait = self.source.needs_gazetteer();
+        if may_wait && (self.waits.contains_key(&key) || state.is_waiting(key)?) {
+            self.waits.insert(key, None);
+        }
+        Ok(())
     }
 
     fn judge(
@@ -229,15 +277,16 @@ impl Shard {
         let content = content_hash(record, self.contract_hash);
         let kind = self.kind.clone();
         let replayed = record.origin.is_some();
-        let version = Version { content, gazetteer, origin: record.first_offset(), replayed, kind: &kind };
+        let origin = record.first_offset();
+        let mut version = Version { content, gazetteer, origin, replayed, asked: 0, kind: &kind };
         let told = record.key.and_then(|key| std::str::from_utf8(key).ok());
         let mut fact = FactId::derive(&self.id.feed, told.unwrap_or_default(), 0);
         let mut key = RecordKey::new(self.prefix, fact);
         if let Some(known) = told.and_then(|_| self.known.get(&key)) {
             if replayed && is_superseded(known, version) {
-                return Ok(Outcome::Unchanged(None));
+                return Ok(Outcome::Superseded(key));
             }
-            if is_same(known, version) {
+            if is_same(known, version) && !record.revised {
                 return Ok(Outcome::Unchanged(said_again(known, version).map(|known| (key, known))));
             }
         }
@@ -246,7 +295,7 @@ impl Shard {
             let Some(source_key) = told else {
                 let detail = "墓碑记录没有主键 (a tombstone without a key)";
                 let refusal = Refusal::new(yibiao_records::Reason::MissingKey, None, detail);
-                return Ok(Outcome::Refused { refusal, challenged: None });
+                return Ok(Outcome::Refused { refusal, challenged: None, waits: None });
             };
             let said = Said::Ended { at_ms: record.timestamp_ms };
             let decision = diff(self.known.get(&key), said, version);
@@ -255,7 +304,7 @@ impl Shard {
         };
         let decoded = match decode::decode(&mut self.decoder, record, value) {
             Ok(decoded) => decoded,
-            Err(refusal) => return Ok(self.refuse(refusal, told.map(|_| key), version)),
+            Err(refusal) => return Ok(self.refuse(refusal, told.map(|_| key), version, None)),
         };
         if told != Some(decoded.source_key.as_str()) {
             // The topic was not written by our connectors. The contract's key counts.
@@ -265,15 +314,21 @@ impl Shard {
                 state.known(&mut vec![key], &mut self.known)?;
             }
             if replayed && self.known.get(&key).is_some_and(|known| is_superseded(known, version)) {
-                return Ok(Outcome::Unchanged(None));
+                return Ok(Outcome::Superseded(key));
             }
         }
         let (said, source_key) = if decoded.withdrawn {
             (Said::Ended { at_ms: decoded.valid_from_ms }, decoded.source_key)
         } else {
-            let located = match self.locate(&decoded, places) {
+            let (asked, located) = self.locate(&decoded, places);
+            version.asked = asked;
+            let located = match located {
                 Ok(located) => located,
-                Err(refusal) => return Ok(self.refuse(refusal, Some(key), version)),
+                Err(refusal) => {
+                    let waiting = Waiting { asked, valid_from_ms: decoded.valid_from_ms, origin };
+                    let waits = Some(waiting).filter(|_| asked != 0 && may_be_found_later(refusal.reason));
+                    return Ok(self.refuse(refusal, Some(key), version, waits));
+                }
             };
             let Decoded { source_key, valid_from_ms, valid_to_ms, payload, .. } = decoded;
             (Said::Holds(Claim { located, valid_from_ms, valid_to_ms, payload }), source_key)
@@ -283,19 +338,31 @@ impl Shard {
     }
 
     /// What is known of the record stays; a replay may bring the refused version after it was said again.
-    fn refuse(&self, refusal: Refusal, key: Option<RecordKey>, version: Version<'_>) -> Outcome {
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        key: Option<RecordKey>,
+        version: Version<'_>,
+        waits: Option<Waiting>,
+    ) -> Outcome {
         let challenged = key.and_then(|key| Some((key, refused(self.known.get(&key)?, version)?)));
-        Outcome::Refused { refusal, challenged }
+        Outcome::Refused { refusal, challenged, waits: key.zip(waits) }
     }
 
-    fn locate(&self, decoded: &Decoded, places: &mut Places) -> Result<Located, Refusal> {
+    /// With the hash of what was asked of the gazetteer; 0: nothing was.
+    fn locate(&mut self, decoded: &Decoded, places: &mut Places) -> (u128, Result<Located, Refusal>) {
         match &self.source {
-            PlaceSource::Defines(defines) => defines.locate(decoded),
-            PlaceSource::Names(names) => names.locate(decoded),
+            PlaceSource::Defines(defines) => (0, defines.locate(decoded)),
+            PlaceSource::Names(names) => (0, names.locate(decoded)),
             PlaceSource::Resolves(resolves) => {
                 let edition =
                     self.edition.as_ref().expect("invariant: a feed that resolves waits for a gazetteer");
-                places.locate(edition, resolves, decoded)
+                let question = Question::of(resolves, decoded);
+                let asked = question.hash();
+                if places.is_new(asked) {
+                    self.questions.insert(asked, question.to_bytes());
+                }
+                (asked, places.locate(edition, resolves, &question, asked, decoded.valid_from_ms))
             }
         }
     }
@@ -304,10 +371,14 @@ impl Shard {
 enum Outcome {
     /// With what is to be remembered, if anything.
     Unchanged(Option<(RecordKey, Known)>),
+    /// A later version of the record was taken.
+    Superseded(RecordKey),
     Refused {
         refusal: Refusal,
         /// The known record of which this is another version, where that is to be remembered.
         challenged: Option<(RecordKey, Known)>,
+        /// What it waits for, where another gazetteer may have an answer.
+        waits: Option<(RecordKey, Waiting)>,
     },
     Decided {
         key: RecordKey,
@@ -335,6 +406,7 @@ fn content_hash(record: &RawRecord<'_>, contract_hash: u128) -> u128 {
 /// decoding of what comes again.
 pub fn contract_hash(contract: &Contract) -> u128 {
     let mut ingest = contract.ingest.clone();
+    ingest.full_dump = None;
     if let Form::Protobuf(schema) = &mut ingest.form {
         schema.file.clear();
     }

@@ -2,30 +2,35 @@
 //!
 //! | keyspace  | key                                                | value                         |
 //! |-----------|----------------------------------------------------|-------------------------------|
-//! | `records` | hash of the feed (4), partition (2), fact id (16)   | [`Known`], about 80 bytes     |
+//! | `records` | hash of the feed (4), partition (2), fact id (16)   | [`Known`], about 110 bytes    |
 //! | `shards`  | `<department>/<feed>` 0x1f partition                | [`ShardRecord`] as JSON       |
 //! | `about`   | `std_partitions`                                   | the number, decimal           |
+//! | `waiting` | as in `records`                                    | [`Waiting`], 32 bytes         |
+//! | `questions` | hash of the question (16)                        | [`Question`] as JSON          |
+//! | `about`   | `revised` 0x1f and the shard's key                 | version of the gazetteer by which its records were asked again |
+//! | `seen`    | feed and partition (6), dump (8), list (4)          | fact ids (16 each), ascending |
+
+mod known;
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
-use yibiao_records::{FactId, FeedId, NextOffset, PlaceId};
-use yibiao_state::{Batch, Keyspace, Options, Store};
+use yibiao_records::{FactId, FeedId, NextOffset};
+use yibiao_state::{Batch, Bytes, Keyspace, Options, Store};
 
-use crate::{
-    Error,
-    accounting::Counts,
-    diff::{Known, LEVELS, Standing},
-};
+use crate::{Error, accounting::Counts, diff::Known, dump::Dump, resolve::Question};
+use known::{decode, encode};
 
 const RECORDS: Keyspace = 0;
 const SHARDS: Keyspace = 1;
 const ABOUT: Keyspace = 2;
+const SEEN: Keyspace = 3;
+const WAITING: Keyspace = 4;
+const QUESTIONS: Keyspace = 5;
 const STD_PARTITIONS: &[u8] = b"std_partitions";
 
 /// One raw partition of one feed.
@@ -50,6 +55,37 @@ pub struct ShardRecord {
     pub contract_version: Option<String>,
     /// None for feeds that do not resolve addresses.
     pub gazetteer_version: Option<String>,
+    /// Of a feed of full dumps, after the first record of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<Dump>,
+}
+
+/// A record that was refused because of its address: another gazetteer may have an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// The hash of what it asks.
+    pub asked: u128,
+    /// Event time, ms.
+    pub valid_from_ms: i64,
+    /// The raw offset at which it came.
+    pub origin: i64,
+}
+
+impl Waiting {
+    fn to_bytes(self) -> Vec<u8> {
+        [&self.asked.to_le_bytes()[..], &self.valid_from_ms.to_le_bytes(), &self.origin.to_le_bytes()]
+            .concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (asked, rest) = bytes.split_first_chunk()?;
+        let (valid_from_ms, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            asked: u128::from_le_bytes(*asked),
+            valid_from_ms: i64::from_le_bytes(*valid_from_ms),
+            origin: i64::from_le_bytes(rest.try_into().ok()?),
+        })
+    }
 }
 
 /// The stage's store. Cheap to clone.
@@ -58,7 +94,7 @@ pub struct State(Store);
 
 impl State {
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        Ok(Self(Store::open(path, &["records", "shards", "about"], options)?))
+        Ok(Self(Store::open(path, &["records", "shards", "about", "seen", "waiting", "questions"], options)?))
     }
 
     pub fn path(&self) -> &Path {
@@ -126,6 +162,69 @@ impl State {
         Ok(())
     }
 
+    /// The records of one shard in the order of their fact ids, from this one on.
+    pub fn records(
+        &self,
+        shard: ShardPrefix,
+        from: FactId,
+    ) -> impl Iterator<Item = Result<(RecordKey, Known), Error>> + '_ {
+        self.of_shard(RECORDS, shard, from, decode)
+    }
+
+    /// The records of one shard that wait for another gazetteer, in the order of their fact ids.
+    pub fn waiting(
+        &self,
+        shard: ShardPrefix,
+        from: FactId,
+    ) -> impl Iterator<Item = Result<(RecordKey, Waiting), Error>> + '_ {
+        self.of_shard(WAITING, shard, from, Waiting::from_bytes)
+    }
+
+    pub fn is_waiting(&self, key: RecordKey) -> Result<bool, Error> {
+        Ok(self.0.get(WAITING, key.0)?.is_some())
+    }
+
+    fn of_shard<T: 'static>(
+        &self,
+        keyspace: Keyspace,
+        shard: ShardPrefix,
+        from: FactId,
+        read: impl Fn(&[u8]) -> Option<T> + 'static,
+    ) -> impl Iterator<Item = Result<(RecordKey, T), Error>> + '_ {
+        let pairs = self.0.from(keyspace, RecordKey::new(shard, from).0);
+        let of_shard =
+            pairs.take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&shard.0)));
+        of_shard.map(move |pair| {
+            let (key, value) = pair?;
+            let found = <[u8; 22]>::try_from(&*key).ok().map(RecordKey).zip(read(&value));
+            found.ok_or_else(|| self.damaged("a record", "it is of another form"))
+        })
+    }
+
+    /// What was asked, by its hash.
+    pub fn question(&self, asked: u128) -> Result<Option<Question<'static>>, Error> {
+        let Some(bytes) = self.0.get(QUESTIONS, asked.to_be_bytes())? else { return Ok(None) };
+        let question = Question::from_bytes(&bytes);
+        Ok(Some(question.ok_or_else(|| self.damaged("a question", "it is of another form"))?))
+    }
+
+    /// The gazetteer by which this shard's records were last asked again.
+    pub fn revised(&self, id: &ShardId) -> Result<Option<String>, Error> {
+        let bytes = self.0.get(ABOUT, revised_key(id))?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
+    }
+
+    /// The fact ids in one list of records that a dump had.
+    pub fn seen(&self, shard: ShardPrefix, dump: u64, list: u32) -> Result<Bytes, Error> {
+        let bytes = self.0.get(SEEN, seen_key(shard, dump, list))?;
+        bytes.ok_or_else(|| self.damaged("a dump", "a list of its records is missing"))
+    }
+
+    /// How many lists of dumps there are.
+    pub fn seen_lists(&self) -> Result<usize, Error> {
+        self.0.prefix(SEEN, b"").try_fold(0, |lists, pair| pair.map(|_| lists + 1).map_err(Error::from))
+    }
+
     pub fn begin(&self) -> Commit {
         Commit(self.0.batch())
     }
@@ -157,9 +256,45 @@ impl Commit {
         self.0.put(SHARDS, id.key(), json);
     }
 
+    /// Fact ids, ascending, as one list of the records that a dump had.
+    pub fn seen(&mut self, shard: ShardPrefix, dump: u64, list: u32, facts: &[FactId]) {
+        let bytes: Vec<u8> = facts.iter().flat_map(|fact| *fact.as_bytes()).collect();
+        self.0.put(SEEN, seen_key(shard, dump, list), bytes);
+    }
+
+    pub fn waits(&mut self, key: RecordKey, waiting: Waiting) {
+        self.0.put(WAITING, key.0.to_vec(), waiting.to_bytes());
+    }
+
+    pub fn waits_no_longer(&mut self, key: RecordKey) {
+        self.0.delete(WAITING, key.0.to_vec());
+    }
+
+    pub fn question(&mut self, asked: u128, question: Vec<u8>) {
+        self.0.put(QUESTIONS, asked.to_be_bytes().to_vec(), question);
+    }
+
+    pub fn revised(&mut self, id: &ShardId, gazetteer_version: &str) {
+        self.0.put(ABOUT, revised_key(id), gazetteer_version.as_bytes());
+    }
+
+    pub fn forget_seen(&mut self, shard: ShardPrefix, dump: u64, lists: u32) {
+        for list in 0..lists {
+            self.0.delete(SEEN, seen_key(shard, dump, list));
+        }
+    }
+
     pub fn commit(self) -> Result<(), Error> {
         Ok(self.0.commit()?)
     }
+}
+
+fn revised_key(id: &ShardId) -> Vec<u8> {
+    [b"revised\x1f", &id.key()[..]].concat()
+}
+
+fn seen_key(shard: ShardPrefix, dump: u64, list: u32) -> Vec<u8> {
+    [&shard.0[..], &dump.to_be_bytes(), &list.to_be_bytes()].concat()
 }
 
 /// A source record's key in the store: records of one shard lie together.
@@ -173,10 +308,16 @@ impl RecordKey {
         key[6..].copy_from_slice(fact.as_bytes());
         Self(key)
     }
+
+    pub fn fact(&self) -> FactId {
+        let mut fact = [0; 16];
+        fact.copy_from_slice(&self.0[6..]);
+        FactId::from_bytes(fact)
+    }
 }
 
-/// The first bytes of the keys of one shard. Two feeds may share them: fact ids tell their records apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The first bytes of the keys of one shard. That no two feeds share them is checked at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardPrefix([u8; 6]);
 
 impl ShardPrefix {
@@ -188,78 +329,9 @@ impl ShardPrefix {
     }
 }
 
-const FORM: u8 = 1;
-const HOLDS: u8 = 1;
-const PROVISIONAL: u8 = 2;
-const CHALLENGED: u8 = 4;
-/// Form, flags, level, content, said, place, division, gazetteer, origin; the kind's name follows. Where the record
-/// does not hold, what stands is left zero.
-const FIXED: usize = 3 + 16 + 16 + 8 + 8 + 4 + 8;
-
-fn encode(known: &Known) -> Vec<u8> {
-    let challenged = if known.challenged { CHALLENGED } else { 0 };
-    let mut out = Vec::with_capacity(FIXED + known.standing.as_ref().map_or(0, |it| it.kind.len()));
-    let Some(standing) = &known.standing else {
-        out.extend([FORM, challenged, 0]);
-        out.extend(known.content.to_le_bytes());
-        out.extend([0; 16 + 8 + 8 + 4]);
-        out.extend(known.origin.to_le_bytes());
-        return out;
-    };
-    let level = LEVELS
-        .iter()
-        .position(|level| *level == standing.level)
-        .expect("invariant: a level is one of LEVELS");
-    let provisional = if standing.provisional { PROVISIONAL } else { 0 };
-    out.extend([FORM, HOLDS | provisional | challenged, level as u8]);
-    out.extend(known.content.to_le_bytes());
-    out.extend(standing.said.to_le_bytes());
-    out.extend(standing.place.get().to_le_bytes());
-    out.extend(standing.division_code.to_le_bytes());
-    out.extend(standing.gazetteer.to_le_bytes());
-    out.extend(known.origin.to_le_bytes());
-    out.extend(standing.kind.as_bytes());
-    out
-}
-
-fn decode(bytes: &[u8]) -> Option<Known> {
-    fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-        let (head, tail) = rest.split_first_chunk::<N>()?;
-        *rest = tail;
-        Some(*head)
-    }
-    let rest = &mut &bytes[..];
-    let [form, flags, level] = take::<3>(rest)?;
-    if form != FORM {
-        return None;
-    }
-    let content = u128::from_le_bytes(take(rest)?);
-    let said = u128::from_le_bytes(take(rest)?);
-    let place = i64::from_le_bytes(take(rest)?);
-    let division_code = u64::from_le_bytes(take(rest)?);
-    let gazetteer = u32::from_le_bytes(take(rest)?);
-    let origin = i64::from_le_bytes(take(rest)?);
-    let standing = if flags & HOLDS == 0 {
-        None
-    } else {
-        Some(Standing {
-            said,
-            place: PlaceId::new(place)?,
-            level: LEVELS.get(usize::from(level)).copied()?,
-            provisional: flags & PROVISIONAL != 0,
-            division_code,
-            gazetteer,
-            kind: Arc::from(std::str::from_utf8(rest).ok()?),
-        })
-    };
-    Some(Known { content, origin, challenged: flags & CHALLENGED != 0, standing })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use proptest::prelude::*;
-
     use super::*;
 
     fn open(path: &Path) -> State {
@@ -293,26 +365,5 @@ mod tests {
         assert_eq!(state.shard(&id).unwrap(), record);
         assert_eq!(state.shards().unwrap(), BTreeMap::from([(id, record.clone())]));
         assert!(record.counts.balances());
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_known_comes_back_as_it_was(
-            (content, said, place, division_code) in (any::<u128>(), any::<u128>(), 1i64.., any::<u64>()),
-            (level, holds, provisional, gazetteer, origin, challenged) in
-                (0..LEVELS.len(), any::<bool>(), any::<bool>(), any::<u32>(), any::<i64>(), any::<bool>()),
-            kind in "[a-z_]{1,12}",
-        ) {
-            let standing = Standing {
-                said, provisional, gazetteer, division_code,
-                place: PlaceId::new(place).unwrap(),
-                level: LEVELS[level],
-                kind: kind.as_str().into(),
-            };
-            let known = Known { content, origin, challenged, standing: holds.then_some(standing) };
-            let bytes = encode(&known);
-            prop_assert_eq!(decode(&bytes), Some(known));
-            prop_assert_eq!(decode(&bytes[..FIXED - 1]), None);
-        }
     }
 }

@@ -30,7 +30,7 @@ fn claim(place: i64, amount: i64) -> Claim {
 }
 
 fn version(kind: &Arc<str>, content: u128, origin: i64) -> Version<'_> {
-    Version { content, gazetteer: 1, origin, replayed: false, kind }
+    Version { content, gazetteer: 1, origin, replayed: false, asked: 0, kind }
 }
 
 #[test]

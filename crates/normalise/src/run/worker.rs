@@ -52,10 +52,11 @@ impl Worker {
         let mut places = Places::new(self.shared.config.cache_addresses_max);
         let mut parts: Vec<Vec<Message>> = self.shards.iter().map(|_| Vec::new()).collect();
         while let Some(batch) = runtime.block_on(self.gather(&mut reader))? {
+            // Also where nothing comes: what stands is to be asked again.
+            self.take_editions()?;
             if batch.is_empty() {
                 continue;
             }
-            self.take_editions()?;
             let positions = batch.next_offsets();
             self.divide(batch, &mut parts);
             match self.judge(&mut parts, &mut places, &mut outlet, runtime) {
@@ -149,16 +150,47 @@ impl Worker {
         outlet: &mut ToBroker,
         runtime: &Handle,
     ) -> Result<(), Error> {
+        let mut taken = vec![0; parts.len()];
+        while self.judge_round(parts, &mut taken, places, outlet, runtime)? {
+            if self.stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+        }
+        parts.iter_mut().for_each(Vec::clear);
+        Ok(())
+    }
+
+    /// Judges and commits what has not been taken yet: of each shard up to the end of a dump, or that end, which may
+    /// take several rounds. False: everything was.
+    fn judge_round(
+        &mut self,
+        parts: &[Vec<Message>],
+        taken: &mut [usize],
+        places: &mut Places,
+        outlet: &mut ToBroker,
+        runtime: &Handle,
+    ) -> Result<bool, Error> {
         let state = &self.shared.state;
         let mut shown = Vec::new();
-        for (index, (shard, messages)) in self.shards.iter_mut().zip(parts.iter()).enumerate() {
-            let Some(last) = messages.last() else { continue };
-            shown.push((index, shard.record.counts.clone(), last.timestamp_ms));
-            shard.begin(state, messages.iter().map(RawRecord::of))?;
-            for message in messages {
+        for (index, (shard, messages)) in self.shards.iter_mut().zip(parts).enumerate() {
+            let rest = &messages[taken[index]..];
+            let Some(first) = rest.first() else { continue };
+            let before = shard.record.counts.clone();
+            let run = rest.iter().position(ends_dump);
+            let run = &rest[..run.unwrap_or(rest.len())];
+            shard.begin(state, run.iter().map(RawRecord::of))?;
+            for message in run {
                 shard.take(&RawRecord::of(message), state, places, outlet)?;
             }
+            taken[index] += run.len();
+            if run.is_empty() && shard.end_dump(&RawRecord::of(first), state, outlet)? {
+                taken[index] += 1;
+            }
             shard.finish(outlet)?;
+            shown.push((index, before, run.last().unwrap_or(first).timestamp_ms));
+        }
+        if shown.is_empty() {
+            return Ok(false);
         }
         CrashPoint::NormaliseSent.pass();
         runtime.block_on(self.flush(&outlet.producer))?;
@@ -180,8 +212,7 @@ impl Worker {
             let shard = &self.shards[index];
             events::committed(&shard.id.feed, &shard.record.counts.since(&before), newest_ms);
         }
-        parts.iter_mut().for_each(Vec::clear);
-        Ok(())
+        Ok(true)
     }
 
     /// Waits as long as the broker is away, but not for ever at a shutdown: what is not acknowledged then is repeated
@@ -196,6 +227,10 @@ impl Worker {
             () = given_up => Err(Error::Interrupted),
         }
     }
+}
+
+fn ends_dump(message: &Message) -> bool {
+    message.key().is_none() && message.value().is_none() && RawRecord::of(message).ends_dump().is_some()
 }
 
 fn value_bytes(messages: &[Message]) -> usize {

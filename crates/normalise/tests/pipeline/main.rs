@@ -4,5 +4,8 @@
 mod bad_input;
 mod broker;
 mod changes;
+mod dumps;
 mod properties;
+mod revise;
+mod site;
 mod support;

@@ -45,6 +45,7 @@ pub struct Raw {
     pub value: Option<Vec<u8>>,
     pub provenance: Provenance,
     pub origin: Option<i64>,
+    pub revised: bool,
 }
 
 impl Raw {
@@ -58,7 +59,19 @@ impl Raw {
             withheld: admitted.withheld,
             ..Provenance::default()
         };
-        Self { key: admitted.key, value: Some(admitted.value.into_owned()), provenance, origin: None }
+        Self {
+            key: admitted.key,
+            value: Some(admitted.value.into_owned()),
+            provenance,
+            origin: None,
+            revised: false,
+        }
+    }
+
+    /// As a record of this full dump.
+    pub fn within(mut self, dump: u64) -> Self {
+        self.provenance.dump = dump;
+        self
     }
 
     pub fn tombstone(of: &Raw) -> Self {
@@ -175,6 +188,7 @@ impl Bench {
                 value: raw.value.as_deref(),
                 provenance: Some(provenance),
                 origin: raw.origin,
+                revised: raw.revised,
             })
             .collect();
         self.shard.begin(&self.state, borrowed.iter().copied()).unwrap();
@@ -188,6 +202,36 @@ impl Bench {
             commit.commit().unwrap();
         }
         self.next = first + records.len() as i64;
+    }
+
+    /// The end of a full dump, as a connector tells it: step by step, each committed. Dies before the commit of the step
+    /// with this number, from 0.
+    pub fn end_dump(&mut self, dump: u64, dies_at: Option<usize>) {
+        let provenance = Provenance { dump, ends_dump: true, ..Provenance::default() }.encode_to_vec();
+        let end = RawRecord {
+            offset: self.next,
+            timestamp_ms: 1_700_000_000_000 + self.next,
+            key: None,
+            value: None,
+            provenance: Some(&provenance),
+            origin: None,
+            revised: false,
+        };
+        for step in 0.. {
+            self.shard.begin(&self.state, std::iter::empty()).unwrap();
+            let done = self.shard.end_dump(&end, &self.state, &mut self.sent).unwrap();
+            self.shard.finish(&mut self.sent).unwrap();
+            if dies_at == Some(step) {
+                return self.restart();
+            }
+            let mut commit = self.state.begin();
+            self.shard.write(&mut commit).unwrap();
+            commit.commit().unwrap();
+            if done {
+                break;
+            }
+        }
+        self.next += 1;
     }
 
     /// Records one batch after another, as they come.

@@ -1,0 +1,251 @@
+//! What another gazetteer answers otherwise is asked again.
+//!
+//! ```text
+//!  a shard has taken a gazetteer ─► walk over what it knows ─► questions with another answer ─► their records' raw offsets
+//!       raw[p] ◄── the same bytes once more, with `origin` and `revised` ◄── read there ◄──────────────┘
+//! ```
+//!
+//! Places merge, are split, get other names, and buildings are registered at last: a record that stands moves to the place
+//! that it is now said to lie at, and one that was refused because of its address is accepted. It comes to its shard like
+//! any other record, so that its facts have a position of their own and nothing is lost or doubled by a crash: the
+//! walk is repeated then, and what was sent twice is found unchanged. Where the new gazetteer has no answer, what stood
+//! stays. Only what is affected is sent; bytes that have left the raw topic cannot be, and are counted.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use yibiao_address::Memo;
+use yibiao_records::{FactId, NextOffset, TopicPartition};
+use yibiao_topics::{Client, Outgoing, Reader, message::header};
+
+use crate::{
+    Error,
+    decode::{ORIGIN, REVISED},
+    diff::Located,
+    events,
+    gazetteer::{Edition, Editions},
+    resolve::{Places, Question},
+    source::Resolves,
+    state::{ShardId, ShardPrefix, State},
+};
+
+/// How often shards are looked at that have not taken the gazetteer in force.
+const LOOK: Duration = Duration::from_secs(1);
+/// Records that are asked again in one pass over a raw partition: 32 MiB of offsets.
+const PASS_RECORDS: usize = 4 << 20;
+/// With more between two wanted records, the reader starts anew at the second.
+const FAR: i64 = 50_000;
+const BATCH_RECORDS: usize = 1_000;
+const WAIT: Duration = Duration::from_millis(500);
+
+/// One shard of a feed whose addresses are resolved.
+pub(crate) struct Revised {
+    pub id: ShardId,
+    pub raw: TopicPartition,
+    pub feed: Resolves,
+}
+
+/// What asks again, for all shards of a stage.
+pub(crate) struct Reviser {
+    pub client: Client,
+    pub state: State,
+    pub editions: Editions,
+    pub cache_addresses_max: usize,
+    pub shards: Vec<Revised>,
+}
+
+impl Reviser {
+    /// Runs until the stop.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // By shard: the gazetteer under which nothing is left to be asked.
+        let mut done: BTreeMap<usize, String> = BTreeMap::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            let newest =
+                self.editions.subscribe().borrow().as_ref().map(|edition| edition.version().to_owned());
+            for (index, shard) in self.shards.iter().enumerate() {
+                if newest.is_none() || done.get(&index) == newest.as_ref() {
+                    continue;
+                }
+                let Some(version) = self.state.shard(&shard.id)?.gazetteer_version else { continue };
+                if self.state.revised(&shard.id)?.as_ref() != Some(&version) {
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        revised = self.revise(shard, &version) => revised?,
+                    }
+                }
+                done.insert(index, version);
+            }
+        }
+    }
+
+    async fn revise(&self, shard: &Revised, version: &str) -> Result<(), Error> {
+        let edition = self.editions.edition(version)?;
+        let mut walk = Walk::default();
+        let (mut sent, mut expired) = (0, 0);
+        loop {
+            let task = {
+                let (state, feed, edition) = (self.state.clone(), shard.feed.clone(), edition.clone());
+                let (prefix, cache) = (ShardPrefix::new(&shard.id), self.cache_addresses_max);
+                move || walk.go_on(&state, prefix, &feed, &edition, cache)
+            };
+            let walked = tokio::task::spawn_blocking(task).await;
+            let offsets;
+            (walk, offsets) = walked.map_err(|_| Error::Panicked { name: "asking again".into() })??;
+            let passed = self.send_again(&shard.raw, &offsets).await?;
+            sent += passed;
+            expired += offsets.len() as u64 - passed;
+            if walk.is_at_end() {
+                break;
+            }
+        }
+        if sent + expired > 0 {
+            events::revised(&shard.id.feed, shard.id.partition, version, sent, expired);
+        }
+        let mut commit = self.state.begin();
+        commit.revised(&shard.id, version);
+        commit.commit()
+    }
+
+    /// Sends the raw records at these offsets, which ascend, once more. How many there were.
+    async fn send_again(&self, raw: &TopicPartition, offsets: &[i64]) -> Result<u64, Error> {
+        let marks = self.client.watermarks(raw).await?;
+        let is_there = |offset: &&i64| (marks.low.get()..marks.high.get()).contains(*offset);
+        let offsets: Vec<i64> = offsets.iter().filter(is_there).copied().collect();
+        let mut sent = 0;
+        if offsets.is_empty() {
+            return Ok(sent);
+        }
+        let producer = self.client.producer()?;
+        for near in offsets.chunk_by(|a, b| b - a < FAR) {
+            let start = NextOffset::new(near[0]).unwrap_or_default();
+            let mut reader: Reader = self.client.reader("revise", vec![(raw.clone(), start)])?;
+            let last = near[near.len() - 1];
+            let mut at = start.get();
+            while at <= last {
+                producer.ready().await?;
+                for message in reader.next_batch(BATCH_RECORDS, WAIT).await?.messages {
+                    at = message.offset + 1;
+                    let Some(provenance) = message.header(header::PROVENANCE) else { continue };
+                    if near.binary_search(&message.offset).is_err() {
+                        continue;
+                    }
+                    let origin = message.offset.to_string();
+                    producer.send(Outgoing {
+                        topic: &raw.topic,
+                        partition: u32::try_from(raw.partition).ok(),
+                        key: message.key(),
+                        value: message.value(),
+                        headers: &[
+                            (header::PROVENANCE, provenance),
+                            (ORIGIN, origin.as_bytes()),
+                            (REVISED, b"1"),
+                        ],
+                        timestamp_ms: None,
+                    })?;
+                    sent += 1;
+                }
+            }
+        }
+        producer.flush().await?;
+        Ok(sent)
+    }
+}
+
+/// How far a walk over a shard's records has come.
+#[derive(Default)]
+struct Walk {
+    /// None: from the first on.
+    standing: Option<FactId>,
+    waiting: Option<FactId>,
+    standing_done: bool,
+    waiting_done: bool,
+}
+
+impl Walk {
+    fn is_at_end(&self) -> bool {
+        self.standing_done && self.waiting_done
+    }
+
+    /// The raw offsets, ascending, of the next records that this edition answers otherwise.
+    fn go_on(
+        mut self,
+        state: &State,
+        shard: ShardPrefix,
+        feed: &Resolves,
+        edition: &Edition,
+        cache: usize,
+    ) -> Result<(Self, Vec<i64>), Error> {
+        let mut asks = Asks { state, feed, edition, places: Places::new(cache), questions: Memo::new(cache) };
+        let mut offsets = Vec::new();
+        let first = FactId::from_bytes([0; 16]);
+        if !self.standing_done {
+            self.standing_done = true;
+            for record in state.records(shard, self.standing.unwrap_or(first)) {
+                let (key, known) = record?;
+                let Some(standing) = known.standing.filter(|it| it.asked != 0) else { continue };
+                if standing.gazetteer == edition.short() {
+                    continue;
+                }
+                let moved = asks.answer(standing.asked, standing.valid_from_ms)?.is_some_and(|now| {
+                    (now.place, now.level, now.provisional, now.division_code)
+                        != (standing.place, standing.level, standing.provisional, standing.division_code)
+                });
+                if moved {
+                    offsets.push(known.origin);
+                    self.standing = Some(key.fact());
+                    if offsets.len() >= PASS_RECORDS {
+                        self.standing_done = false;
+                        break;
+                    }
+                }
+            }
+        }
+        if self.standing_done && !self.waiting_done {
+            self.waiting_done = true;
+            for record in state.waiting(shard, self.waiting.unwrap_or(first)) {
+                let (key, waiting) = record?;
+                if asks.answer(waiting.asked, waiting.valid_from_ms)?.is_some() {
+                    offsets.push(waiting.origin);
+                    self.waiting = Some(key.fact());
+                    if offsets.len() >= PASS_RECORDS {
+                        self.waiting_done = false;
+                        break;
+                    }
+                }
+            }
+        }
+        offsets.sort_unstable();
+        offsets.dedup();
+        Ok((self, offsets))
+    }
+}
+
+struct Asks<'a> {
+    state: &'a State,
+    feed: &'a Resolves,
+    edition: &'a Edition,
+    places: Places,
+    questions: Memo<Arc<Question<'static>>>,
+}
+
+impl Asks<'_> {
+    /// The place, if the edition has one.
+    fn answer(&mut self, asked: u128, valid_from_ms: i64) -> Result<Option<Located>, Error> {
+        let question = match self.questions.get(asked) {
+            Some(question) => question.clone(),
+            None => {
+                let Some(question) = self.state.question(asked)?.map(Arc::new) else { return Ok(None) };
+                self.questions.put(asked, question.clone());
+                question
+            }
+        };
+        Ok(self.places.locate(self.edition, self.feed, &question, asked, valid_from_ms).ok())
+    }
+}

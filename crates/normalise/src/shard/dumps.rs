@@ -1,0 +1,155 @@
+//! A shard's part in full dumps.
+
+use yibiao_records::{FactId, NextOffset};
+
+use super::{Shard, content_hash};
+use crate::{
+    Error,
+    decode::{ProvenanceView, RawRecord},
+    diff::{Decision, Known, Said, Version, diff},
+    dump::Dump,
+    emit::{self, Origin, Outlet},
+    state::{Commit, State},
+};
+
+/// Retractions in one commit.
+const SWEEP_RECORDS: usize = 10_000;
+
+impl Shard {
+    /// Notes that the dump has this record.
+    pub(super) fn see(&mut self, record: &RawRecord<'_>) {
+        let coming = self.record.dump.as_mut().filter(|dump| !dump.ended);
+        if let Some(dump) = coming
+            && record.offset != self.record.next.get()
+        {
+            dump.gaps += 1;
+        }
+        let view = record.provenance.map(ProvenanceView::scan).unwrap_or_default();
+        if view.dump == 0 || record.origin.is_some() || !self.is_coming(view.dump) {
+            return;
+        }
+        // The door gives a record without a readable key one that begins so.
+        let key = record.key.filter(|key| !key.starts_with(b"?"));
+        match key.and_then(|key| std::str::from_utf8(key).ok()) {
+            Some(key) => self.seen.push(FactId::derive(&self.id.feed, key, 0)),
+            None => self.record.dump.iter_mut().for_each(|dump| dump.nameless += 1),
+        }
+    }
+
+    /// Whether this dump is the newest and has not ended; a newer one than was known begins.
+    fn is_coming(&mut self, number: u64) -> bool {
+        if self.record.dump.as_ref().is_none_or(|dump| dump.number < number) {
+            if let Some(before) = self.record.dump.replace(Dump::new(number)) {
+                self.forget.push((before.number, before.lists));
+            }
+            self.seen.clear();
+        }
+        self.record.dump.as_ref().is_some_and(|dump| dump.number == number && !dump.ended)
+    }
+
+    pub(super) fn write_seen(&mut self, commit: &mut Commit) {
+        for (number, lists) in self.forget.drain(..) {
+            commit.forget_seen(self.prefix, number, lists);
+        }
+        let Some(dump) = self.record.dump.as_mut().filter(|_| !self.seen.is_empty()) else { return };
+        self.seen.sort_unstable();
+        self.seen.dedup();
+        commit.seen(self.prefix, dump.number, dump.lists, &self.seen);
+        dump.lists += 1;
+        dump.seen += self.seen.len() as u64;
+        self.seen.clear();
+    }
+
+    /// Takes one step of what follows from the end of a dump, as a batch of its own. False: it is to be taken again,
+    /// after a commit.
+    pub fn end_dump(
+        &mut self,
+        record: &RawRecord<'_>,
+        state: &State,
+        outlet: &mut impl Outlet,
+    ) -> Result<bool, Error> {
+        let number = record.ends_dump().unwrap_or_default();
+        let agreed = self.full_dump.clone().filter(|_| self.is_coming(number));
+        let Some((agreed, mut dump)) = agreed.zip(self.record.dump.clone()) else {
+            self.record.counts.unchanged += 1;
+            self.pass(record);
+            return Ok(true);
+        };
+        if dump.sweep.is_none() {
+            let refusal = dump.refusal(dump.survey(state, self.prefix)?, &agreed);
+            if let Some(refusal) = refusal {
+                tracing::warn!(feed = %self.id.feed, partition = self.id.partition, detail = refusal.detail, "a full dump is incomplete: nothing that is missing in it is withdrawn");
+                let rejection = emit::rejection(&self.header, record, &refusal);
+                outlet.quarantine(&self.quarantine_topic, record, &rejection)?;
+                self.record.counts.quarantine(refusal.reason);
+                self.end(dump, record);
+                return Ok(true);
+            }
+        }
+        let mut sweep = dump.sweep.take().unwrap_or_default();
+        let missing = dump.missing(state, self.prefix, &sweep, SWEEP_RECORDS)?;
+        let is_last = missing.len() < SWEEP_RECORDS;
+        for (key, known) in missing {
+            let known = self.retract_missing(key.fact(), &known, record, sweep.gone, outlet)?;
+            sweep.passed(key.fact());
+            self.learn(key, known);
+        }
+        if !is_last {
+            dump.sweep = Some(sweep);
+            self.record.dump = Some(dump);
+            return Ok(false);
+        }
+        for key in dump.missing_waiting(state, self.prefix)? {
+            self.waits.insert(key, None);
+        }
+        tracing::info!(feed = %self.id.feed, partition = self.id.partition, records = dump.seen, gone = sweep.gone, "a full dump has ended");
+        match sweep.gone {
+            0 => self.record.counts.unchanged += 1,
+            _ => self.record.counts.accepted += 1,
+        }
+        self.end(dump, record);
+        Ok(true)
+    }
+
+    /// What is known of the record afterwards.
+    fn retract_missing(
+        &mut self,
+        fact: FactId,
+        known: &Known,
+        end: &RawRecord<'_>,
+        index: u64,
+        outlet: &mut impl Outlet,
+    ) -> Result<Known, Error> {
+        let kind = self.kind.clone();
+        let version = Version {
+            content: content_hash(end, self.contract_hash),
+            gazetteer: 0,
+            origin: end.offset,
+            replayed: false,
+            asked: 0,
+            kind: &kind,
+        };
+        let ended = diff(Some(known), Said::Ended { at_ms: end.timestamp_ms }, version);
+        let Decision::Changed { retract: Some(mut retraction), known, .. } = ended else {
+            unreachable!("invariant: what stands and ends is retracted");
+        };
+        retraction.because = "missing_in_dump";
+        // The source's key is not kept with what is known; fusion has it.
+        let origin = Origin { fact, source_key: "", offset: end.offset, recorded_at_ms: end.timestamp_ms };
+        self.frames.retract(&retraction, origin, index as i32, &self.kinds, outlet)?;
+        self.record.counts.retracted += 1;
+        Ok(known)
+    }
+
+    /// The end was dealt with.
+    fn end(&mut self, dump: Dump, record: &RawRecord<'_>) {
+        self.forget.push((dump.number, dump.lists));
+        self.record.dump = Some(Dump { ended: true, ..Dump::new(dump.number) });
+        self.pass(record);
+    }
+
+    fn pass(&mut self, record: &RawRecord<'_>) {
+        self.record.counts.received += 1;
+        self.record.next = NextOffset::after(record.offset);
+    }
+}

@@ -1,0 +1,124 @@
+//! What another gazetteer answers otherwise.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use yibiao_address::{StandardAddress, Status};
+use yibiao_normalise::GazetteerBuilder;
+use yibiao_records::{PlaceId, Statement};
+
+use crate::{
+    site::{Running, Site, WAIT},
+    support::{DISPUTES, ELECTRICITY, POLICE, city, place, reading},
+};
+
+const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
+
+/// Where each fact stands, after checking that nothing was said twice.
+async fn standing(site: &Site) -> BTreeMap<String, PlaceId> {
+    let mut facts = site.facts("electricity").await;
+    facts.sort_by_key(|(partition, fact)| (*partition, fact.raw));
+    assert!(facts.windows(2).all(|two| (two[0].0, two[0].1.raw) != (two[1].0, two[1].1.raw)));
+    let mut standing = BTreeMap::new();
+    for (_, fact) in facts {
+        match fact.statement {
+            Statement::Assert => drop(standing.insert(fact.source_key, fact.place)),
+            Statement::Retract => assert_eq!(standing.remove(&fact.source_key), Some(fact.place)),
+        }
+    }
+    standing
+}
+
+async fn until(what: &str, running: &Running, is: impl Fn([u64; 4]) -> bool) {
+    let feed = ELECTRICITY.parse().unwrap();
+    let reached = running.accounting.wait_until(|feeds| {
+        feeds.get(&feed).is_some_and(|account| {
+            let counts = &account.counts;
+            is([counts.received, counts.accepted, counts.quarantined, counts.unchanged])
+        })
+    });
+    if tokio::time::timeout(WAIT, reached).await.is_err() {
+        panic!("waited in vain until {what}: {:?}", running.outcomes(ELECTRICITY));
+    }
+}
+
+fn row(of: &str) -> StandardAddress {
+    city().into_iter().find(|row| row.place == place(of).get() as u64).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_building_that_is_registered_at_last_are_accepted_and_others_are_left_alone() {
+    let site = Site::of([POLICE, ELECTRICITY, DISPUTES]).await;
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    let config = site.config();
+    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
+    builder.build().await.unwrap();
+    let unknown = "南京市鼓楼区上海路12号青禾新村3幢1单元101室";
+    let readings = [
+        reading("E1", A, "2025-11-03", "3.5"),
+        reading("E2", unknown, "2025-11-03", "2"),
+        reading("E3", unknown, "2025-11-03", "4"),
+        // Said otherwise since: what was refused is not to come true.
+        reading("E4", unknown, "2025-11-03", "5"),
+        reading("E4", A, "2025-11-03", "5"),
+        reading("E5", "无此地址的地方", "2025-11-03", "5"),
+    ];
+    site.produce(ELECTRICITY, &readings, None).await;
+    running.received(ELECTRICITY, 6).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [6, 2, 4, 0]);
+
+    let building = |of: &str, like: &str| {
+        let like = row(like);
+        StandardAddress { place: place(of).get() as u64, building: "3幢".into(), ..like }
+    };
+    site.produce_city(&[
+        building("QH-3", "QH-2"),
+        building("QH-3-1", "QH-2-1"),
+        building("QH-3-1-101", "QH-2-1-101"),
+    ])
+    .await;
+    running.received(POLICE, city().len() as u64 + 3).await;
+    builder.build().await.unwrap();
+    until("both are accepted", &running, |[_, accepted, ..]| accepted == 4).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [8, 4, 4, 0]);
+    let stands = standing(&site).await;
+    let (a, new) = (place("QH-1-1-101"), place("QH-3-1-101"));
+    let at = |meter: &str| stands.get(&format!("{meter}\u{1f}2025-11-03")).copied();
+    assert_eq!(["E1", "E2", "E3", "E4", "E5"].map(at), [Some(a), Some(new), Some(new), Some(a), None]);
+
+    running.stop().await;
+    let running = site.run();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [8, 4, 4, 0], "nothing is asked a second time");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_move_to_the_place_that_took_over_their_address() {
+    let site = Site::of([POLICE, ELECTRICITY, DISPUTES]).await;
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    let config = site.config();
+    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
+    builder.build().await.unwrap();
+    let mut readings: Vec<String> =
+        (1..=50).map(|meter| reading(&format!("E{meter}"), A, "2025-11-03", "3.5")).collect();
+    readings.push(reading("E99", "青禾新村1幢1单元201室", "2025-11-03", "1"));
+    site.produce(ELECTRICITY, &readings, None).await;
+    running.received(ELECTRICITY, 51).await;
+
+    // The same door under another number of the police.
+    let old = row("QH-1-1-101");
+    let new = StandardAddress { place: place("QH-1-1-102").get() as u64, ..old.clone() };
+    site.produce_city(&[StandardAddress { status: Status::Withdrawn, ..old }, new]).await;
+    running.received(POLICE, city().len() as u64 + 2).await;
+    builder.build().await.unwrap();
+    until("all have moved", &running, |[_, accepted, ..]| accepted == 101).await;
+    assert_eq!(running.outcomes(ELECTRICITY), [101, 101, 0, 0]);
+    let stands = standing(&site).await;
+    let moved = stands.values().filter(|at| **at == place("QH-1-1-102")).count();
+    assert_eq!((moved, stands.len()), (50, 51));
+    running.stop().await;
+}
