@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{oracle::Expected, script::date, stages::Stages};
 
 const PLACES: &str = "external_id as code, water_m3_30d as water, water_days_30d as water_days, hazards_90d as hazards, \
-     partition_hazards_90d as partition_hazards, rooms, is_rental, registered_count, last_event_on as last";
+     partition_hazards_90d as partition_hazards, disputes_365d as disputes, rooms, is_rental, registered_count, last_event_on as last";
 
 /// One row as texts, column by column; numbers in thousandths where they have a fraction.
 type Row = Vec<String>;
@@ -58,6 +58,7 @@ pub fn all(stages: &Stages, expected: &Expected) -> Result<()> {
     same("warnings_changes, folded", &warnings, &folded)?;
 
     water(stages, expected)?;
+    cases(stages, expected)?;
     for table in ["fact_hazard", "fact_registration", "fact_place"] {
         let facts = facts(stages, table, "")?;
         ensure!(!facts.is_empty(), "{table} is empty");
@@ -125,6 +126,20 @@ fn water(stages: &Stages, expected: &Expected) -> Result<()> {
     let (n, amount) = (wanted.len().to_string(), sum.to_string());
     ensure!(known == Some((n.clone(), amount.clone())), "known now: {known:?}, not {n} readings of {amount}");
     Ok(())
+}
+
+/// The cases that stand, by the facts: those of the last full dump.
+fn cases(stages: &Stages, expected: &Expected) -> Result<()> {
+    let mut standing: BTreeMap<(String, String), Row> = BTreeMap::new();
+    for row in facts(stages, "fact_dispute", ", f.source_key")? {
+        let (key, case) = ((text(&row, "fact_id"), text(&row, "code")), text(&row, "source_key"));
+        match text(&row, "statement").as_str() {
+            "assert" => drop(standing.insert(key.clone(), vec![case, key.1])),
+            _ => drop(standing.remove(&key)),
+        }
+    }
+    let found: Vec<Row> = standing.into_values().collect();
+    same("fact_dispute, folded", &rows_of(&expected.cases)?, &found)
 }
 
 fn accounting(stages: &Stages, expected: &Expected) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use prost::Message;
 use tokio_postgres::NoTls;
 use yibiao_synth::HazardReport;
@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub const HAZARDS: &str = "grid.hazards.v1";
+const FILES: [&str; 3] = ["police/standard-addresses", "utilities/water-readings", "justice/mediation-cases"];
 pub const TABLE: &str = "housing_registrations";
 const NOON_IN_CHINA_MS: i64 = 4 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
@@ -28,12 +29,10 @@ impl Departments {
     /// Fills the police's standard addresses, makes the grid's topic and the housing office's table.
     pub async fn open(dir: &Path, bootstrap: &str, postgres: &Postgres, city: &[Dwelling]) -> Result<Self> {
         let sources = dir.join("sources");
-        for feed in ["police/standard-addresses", "utilities/water-readings"] {
+        for feed in FILES {
             std::fs::create_dir_all(sources.join(feed))?;
         }
-        let rows: Vec<String> = city.iter().map(Dwelling::row).collect();
-        let text = format!("{}\n{}\n", script::STANDARD_ADDRESSES, rows.join("\n"));
-        std::fs::write(sources.join("police/standard-addresses/full-0001.csv"), text)?;
+        dump_cases_in_full(dir)?;
         let client = Client::new(&ClientConfig::at(bootstrap))?;
         let cleanup = Cleanup::Delete { retention: None };
         client
@@ -51,6 +50,7 @@ impl Departments {
              updated_at timestamptz not null default clock_timestamp(), landlord_id_card text, landlord_phone text)"
         );
         let departments = Self { sources, client, files: 0 };
+        departments.register(city, "full-0001.csv", |dwelling| !script::is_late(dwelling))?;
         departments.execute(postgres, &table).await?;
         Ok(departments)
     }
@@ -63,9 +63,44 @@ impl Departments {
         connection.await?.context("the connection to PostgreSQL")
     }
 
+    /// The police's rows of some dwellings, as a file.
+    fn register(&self, city: &[Dwelling], name: &str, which: impl Fn(usize) -> bool) -> Result<()> {
+        let rows = city.iter().enumerate().filter(|(n, _)| which(*n)).map(|(_, dwelling)| dwelling.row());
+        let text = format!("{}\n{}\n", script::STANDARD_ADDRESSES, rows.collect::<Vec<_>>().join("\n"));
+        self.place("police/standard-addresses", name, text.as_bytes())
+    }
+
+    /// The police registers the rest of its dwellings.
+    pub fn register_late(&self, city: &[Dwelling]) -> Result<()> {
+        self.register(city, "increment-0002.csv", script::is_late)
+    }
+
+    /// A file that appears whole.
+    fn place(&self, feed: &str, name: &str, bytes: &[u8]) -> Result<()> {
+        let aside = self.sources.join("aside");
+        std::fs::write(&aside, bytes)?;
+        Ok(std::fs::rename(aside, self.sources.join(feed).join(name))?)
+    }
+
+    /// A full dump of the cases.
+    fn dump_cases(&self, step: &Step, city: &[Dwelling]) -> Result<()> {
+        let Some(cases) = &step.dump else { return Ok(()) };
+        let line = |case: &script::Case| {
+            let (day, address) = (date(case.day), city[case.dwelling].address());
+            format!(
+                "{{\"case_no\":\"RM{:06}\",\"category\":\"邻里纠纷\",\"accepted_at\":\"{day}T09:00:00\",\
+                 \"closed_at\":null,\"address\":\"{address}\",\"outcome\":null}}\n",
+                case.number
+            )
+        };
+        let text: String = cases.iter().map(line).collect();
+        self.place("justice/mediation-cases", &format!("full-{:04}.jsonl", self.files), text.as_bytes())
+    }
+
     /// One step's records, each by its own department's way.
     pub async fn send(&mut self, step: &Step, city: &[Dwelling], postgres: &Postgres) -> Result<()> {
         self.write_readings(step, city)?;
+        self.dump_cases(step, city)?;
         self.report_hazards(step, city).await?;
         let rows: Vec<String> = step
             .statements
@@ -104,10 +139,8 @@ impl Departments {
             .collect();
         self.files += 1;
         let text = format!("{}\n{}\n", script::WATER, lines.join("\n"));
-        let folder = self.sources.join("utilities/water-readings");
-        let (aside, file) = (self.sources.join("aside"), folder.join(format!("day-{:04}.csv", self.files)));
-        std::fs::write(&aside, encoding_rs::GBK.encode(&text).0)?;
-        Ok(std::fs::rename(aside, file)?)
+        let name = format!("day-{:04}.csv", self.files);
+        self.place("utilities/water-readings", &name, &encoding_rs::GBK.encode(&text).0)
     }
 
     async fn report_hazards(&self, step: &Step, city: &[Dwelling]) -> Result<()> {
@@ -140,13 +173,17 @@ impl Departments {
     /// The program's configuration for these sources.
     pub fn config(&self, dir: &Path, bootstrap: &str, postgres: &Postgres) -> String {
         let mut text = format!(
-            "data = {:?}\nstages = [\"connect\", \"normalise\", \"fusion\", \"deliver\"]\n[kafka]\nbootstrap = {bootstrap:?}\n\
-             [topics]\nreplication = 3\n[normalise]\nbatch_records_max = 50\n",
-            dir.join("data")
+            "data = {:?}\npipelines = {:?}\nstages = [\"connect\", \"normalise\", \"fusion\", \"deliver\"]\n[kafka]\nbootstrap = {bootstrap:?}\n\
+             [topics]\nreplication = 3\n[normalise]\nbatch_records_max = 50\ngazetteer_settled = \"300ms\"\n\
+             gazetteer_pause = \"1s\"\n",
+            dir.join("data"),
+            dir.join("pipelines"),
         );
-        for feed in ["police/standard-addresses", "utilities/water-readings"] {
+        for feed in FILES {
             let path = self.sources.join(feed);
-            text.push_str(&format!("[sources.{feed:?}]\ntype = \"file\"\npath = {path:?}\n"));
+            text.push_str(&format!(
+                "[sources.{feed:?}]\ntype = \"file\"\npath = {path:?}\nsettle = \"200ms\"\n"
+            ));
         }
         text.push_str(&format!(
             "[sources.\"police/housing-registrations\"]\ntype = \"postgres\"\nurl = {:?}\ntable = {TABLE:?}\n\
@@ -155,4 +192,14 @@ impl Departments {
         ));
         text
     }
+}
+
+/// The project's pipelines beside the seed's data, but that the cases come as full dumps.
+fn dump_cases_in_full(dir: &Path) -> Result<()> {
+    let contract = dir.join("pipelines/feeds/justice/mediation-cases.odcs.yaml");
+    let text = std::fs::read_to_string(&contract)?;
+    let ingest = "      form: json\n";
+    ensure!(text.contains(ingest), "{} has no form", contract.display());
+    let text = text.replace(ingest, "      form: json\n      full_dump: { gone_max_percent: 100 }\n");
+    Ok(std::fs::write(contract, text)?)
 }

@@ -147,6 +147,9 @@ impl Seed<'_> {
         let steps = script::script(self.seed, self.steps);
         let kafka = Kafka::start(self.project, &self.dir.join("kafka"))?;
         let postgres = Postgres::start(&self.dir.join("postgres"))?;
+        for folder in ["pipelines", "schemas"] {
+            copy(&self.project.join(folder), &self.dir.join(folder))?;
+        }
         let mut departments = Departments::open(self.dir, &kafka.bootstrap, &postgres, &city).await?;
         let config = departments.config(self.dir, &kafka.bootstrap, &postgres);
         std::fs::write(self.dir.join("yibiao.toml"), config)?;
@@ -156,7 +159,10 @@ impl Seed<'_> {
             let first = Some(faults.first).filter(|first| !self.calm && stage_of(first.0) == stage);
             stages.start_armed(stage, first)?;
         }
-        for step in &steps {
+        for (number, step) in steps.iter().enumerate() {
+            if number == steps.len() / 2 {
+                departments.register_late(&city)?;
+            }
             departments.send(step, &city, &postgres).await?;
             tokio::time::sleep(faults.ms(100..1_200)).await;
             let drawn = faults.draw().filter(|_| !self.calm);
@@ -181,6 +187,21 @@ impl Seed<'_> {
             "{sent} records, {count} faults, {died} deaths at a point, {by_themselves} ended by themselves"
         ))
     }
+}
+
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, to) = (entry?, to.to_owned());
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 async fn strike(fault: Fault, stages: &mut Stages, kafka: &Kafka, postgres: &Postgres) -> Result<()> {

@@ -12,6 +12,8 @@ pub struct Expected {
     pub warnings: DataFrame,
     /// code, day, amount of each reading that stands
     pub water: DataFrame,
+    /// number, code of each case that stands
+    pub cases: DataFrame,
     pub refused: usize,
 }
 
@@ -49,6 +51,13 @@ pub fn expected(city: &[Dwelling], steps: &[Step]) -> Result<Expected> {
         })
         .collect();
 
+    // What the last dump has.
+    let cases = steps.iter().rev().find_map(|step| step.dump.clone()).unwrap_or_default();
+    let cases = df!(
+        "number" => cases.iter().map(|c| format!("RM{:06}", c.number)).collect::<Vec<_>>(),
+        "code" => cases.iter().map(|c| city[c.dwelling].code.as_str()).collect::<Vec<_>>(),
+        "day" => cases.iter().map(|c| c.day).collect::<Vec<_>>(),
+    )?;
     let water = df!(
         "code" => water.iter().map(|w| w.0.as_str()).collect::<Vec<_>>(),
         "day" => water.iter().map(|w| w.1).collect::<Vec<_>>(),
@@ -69,16 +78,29 @@ pub fn expected(city: &[Dwelling], steps: &[Step]) -> Result<Expected> {
         "registered_count" => registrations.iter().map(|r| i64::from(r.4)).collect::<Vec<_>>(),
     )?;
     let codes = df!("code" => city.iter().map(|d| d.code.as_str()).collect::<Vec<_>>())?;
-    let places =
-        places(codes.lazy(), water.clone().lazy(), hazards.clone().lazy(), registrations.lazy()).collect()?;
+    let places = places(
+        codes.lazy(),
+        water.clone().lazy(),
+        hazards.clone().lazy(),
+        cases.clone().lazy(),
+        registrations.lazy(),
+    )
+    .collect()?;
+    let cases = cases.lazy().select([col("number"), col("code")]).collect()?;
     let warnings = warnings(hazards.lazy()).collect()?;
     let water = water.lazy().sort(["code", "day", "amount"], SortMultipleOptions::default()).collect()?;
-    Ok(Expected { places, warnings, water, refused: refused.len() })
+    Ok(Expected { places, warnings, water, cases, refused: refused.len() })
 }
 
-fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations: LazyFrame) -> LazyFrame {
+fn places(
+    codes: LazyFrame,
+    water: LazyFrame,
+    hazards: LazyFrame,
+    cases: LazyFrame,
+    registrations: LazyFrame,
+) -> LazyFrame {
     let days = concat(
-        [water.clone().select([col("code"), col("day")]), hazards.clone().select([col("code"), col("day")])],
+        [&water, &hazards, &cases].map(|facts| facts.clone().select([col("code"), col("day")])),
         UnionArgs::default(),
     )
     .unwrap_or_else(|_| LazyFrame::default());
@@ -96,14 +118,17 @@ fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations:
         len().cast(DataType::Int64).alias("hazards"),
         col("category").eq(lit("群租隔断")).sum().cast(DataType::Int64).alias("partition_hazards"),
     ]);
+    let disputes =
+        within(cases, 365).group_by([col("code")]).agg([len().cast(DataType::Int64).alias("disputes")]);
     let newest = registrations
         .sort(["number"], SortMultipleOptions::default())
         .group_by([col("code")])
         .agg([col("rooms").last(), col("is_rental").last(), col("registered_count").last()]);
     let left =
         |a: LazyFrame, b: LazyFrame| a.join(b, [col("code")], [col("code")], JoinArgs::new(JoinType::Left));
-    left(left(left(left(codes, water), seen), newest), last.clone())
+    left(left(left(left(left(codes, water), seen), disputes), newest), last.clone())
         .with_columns([
+            col("disputes").fill_null(lit(0)),
             col("water_days").fill_null(lit(0)),
             col("hazards").fill_null(lit(0)),
             col("partition_hazards").fill_null(lit(0)),
@@ -115,6 +140,7 @@ fn places(codes: LazyFrame, water: LazyFrame, hazards: LazyFrame, registrations:
                 "water_days",
                 "hazards",
                 "partition_hazards",
+                "disputes",
                 "rooms",
                 "is_rental",
                 "registered_count",

@@ -97,10 +97,25 @@ pub enum Statement {
     },
 }
 
+/// A mediated dispute, which stands as long as the department's full dumps have it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Case {
+    pub number: u32,
+    pub day: i32,
+    pub dwelling: usize,
+}
+
 /// A moment's records.
 #[derive(Debug, Clone, Default)]
 pub struct Step {
     pub statements: Vec<Statement>,
+    /// All cases that there are, if the department dumps them now.
+    pub dump: Option<Vec<Case>>,
+}
+
+/// Dwellings that the police registers when half of everything was said: a whole building, and one room in another.
+pub fn is_late(dwelling: usize) -> bool {
+    dwelling == 4 || dwelling >= DWELLINGS - 6
 }
 
 /// Everything that is sent, in order.
@@ -108,8 +123,9 @@ pub fn script(seed: u64, steps: usize) -> Vec<Step> {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let mut said: Vec<Statement> = Vec::new();
     let mut out = Vec::new();
+    let mut cases = Vec::new();
     for step in 0..steps {
-        let mut now = Step::default();
+        let mut now = Step { dump: dump(&mut dice, step, steps, &mut cases), ..Step::default() };
         for _ in 0..dice.random_range(20..120) {
             let statement = statement(&mut dice, step, steps, &said);
             said.push(statement.clone());
@@ -118,6 +134,24 @@ pub fn script(seed: u64, steps: usize) -> Vec<Step> {
         out.push(now);
     }
     out
+}
+
+/// Some cases are new, some have moved, and some are gone.
+fn dump(dice: &mut ChaCha8Rng, step: usize, steps: usize, cases: &mut Vec<Case>) -> Option<Vec<Case>> {
+    cases.retain(|_| dice.random_bool(0.85));
+    for case in cases.iter_mut() {
+        if dice.random_bool(0.1) {
+            case.dwelling = dice.random_range(0..DWELLINGS);
+        }
+    }
+    for n in 0..dice.random_range(0..8) {
+        let day = FIRST_DAY + (step as i32 + 1) * DAYS / steps as i32;
+        // A number comes back now and then.
+        let number = if dice.random_bool(0.2) { dice.random_range(0..8) } else { (step * 8 + n) as u32 };
+        cases.retain(|case| case.number != number);
+        cases.push(Case { number, day, dwelling: dice.random_range(0..DWELLINGS) });
+    }
+    dice.random_bool(0.6).then(|| cases.clone())
 }
 
 fn statement(dice: &mut ChaCha8Rng, step: usize, steps: usize, said: &[Statement]) -> Statement {

@@ -86,6 +86,8 @@ pub struct PartitionAccount {
     pub end: Option<NextOffset>,
     pub contract_version: Option<String>,
     pub gazetteer_version: Option<String>,
+    /// The gazetteer by which all that was known has been asked again: what it answers otherwise lies in the raw topic.
+    pub revised_by: Option<String>,
 }
 
 impl PartitionAccount {
@@ -126,6 +128,7 @@ struct Shared {
 struct Books {
     shards: BTreeMap<ShardId, ShardRecord>,
     ends: BTreeMap<ShardId, NextOffset>,
+    revised: BTreeMap<ShardId, String>,
     waiting: BTreeMap<FeedId, bool>,
 }
 
@@ -151,6 +154,7 @@ impl Accounting {
                 end: books.ends.get(id).copied(),
                 contract_version: record.contract_version.clone(),
                 gazetteer_version: record.gazetteer_version.clone(),
+                revised_by: books.revised.get(id).cloned(),
             });
         }
         for (feed, account) in &mut feeds {
@@ -198,6 +202,11 @@ impl Accounting {
         let mut books = self.books();
         books.ends.insert(id.clone(), end);
         books.shards.entry(id.clone()).or_default();
+    }
+
+    pub(crate) fn revised(&self, id: &ShardId, gazetteer_version: &str) {
+        self.books().revised.insert(id.clone(), gazetteer_version.to_owned());
+        self.touch();
     }
 
     pub(crate) fn waits(&self, feed: &FeedId, waits: bool) {

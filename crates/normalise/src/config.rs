@@ -23,6 +23,12 @@ pub struct Config {
     /// How often the gazetteer folder is looked at for what another process published.
     #[serde(with = "yibiao_topics::duration")]
     pub gazetteer_check: Duration,
+    /// A gazetteer is first built when no standard address or name has come for this long: not in the middle of a dump.
+    #[serde(with = "yibiao_topics::duration")]
+    pub gazetteer_settled: Duration,
+    /// And later ones when none has come for this long, which is also the least time between two.
+    #[serde(with = "yibiao_topics::duration")]
+    pub gazetteer_pause: Duration,
     /// Gazetteers that stay on disk after a newer one: a restart ends what it began under the old one.
     pub gazetteers_kept: usize,
     /// Up to this share of the standard addresses changed since the last whole gazetteer, in percent, only an overlay is
@@ -45,6 +51,8 @@ impl Default for Config {
             frame_facts_max: 1_000,
             cache_addresses_max: 100_000,
             gazetteer_check: Duration::from_secs(1),
+            gazetteer_settled: Duration::from_secs(5),
+            gazetteer_pause: Duration::from_secs(60),
             gazetteers_kept: 3,
             gazetteer_overlay_percent: 1.0,
             state_cache_mib: 32,

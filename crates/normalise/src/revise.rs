@@ -20,7 +20,7 @@ use yibiao_records::{FactId, NextOffset, TopicPartition};
 use yibiao_topics::{Client, Outgoing, Reader, message::header};
 
 use crate::{
-    Error,
+    Accounting, Error,
     decode::{ORIGIN, REVISED},
     diff::Located,
     events,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How often shards are looked at that have not taken the gazetteer in force.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(200);
 /// Records that are asked again in one pass over a raw partition: 32 MiB of offsets.
 const PASS_RECORDS: usize = 4 << 20;
 /// With more between two wanted records, the reader starts anew at the second.
@@ -51,6 +51,7 @@ pub(crate) struct Reviser {
     pub client: Client,
     pub state: State,
     pub editions: Editions,
+    pub accounting: Accounting,
     pub cache_addresses_max: usize,
     pub shards: Vec<Revised>,
 }
@@ -80,6 +81,7 @@ impl Reviser {
                         revised = self.revise(shard, &version) => revised?,
                     }
                 }
+                self.accounting.revised(&shard.id, &version);
                 done.insert(index, version);
             }
         }

@@ -273,6 +273,7 @@ impl Crew {
             client: self.shared.client.clone(),
             state: self.shared.state.clone(),
             editions: self.shared.editions.clone(),
+            accounting: self.shared.accounting.clone(),
             cache_addresses_max: self.shared.config.cache_addresses_max,
             shards: shards.iter().filter_map(revised).collect(),
         };

@@ -51,9 +51,10 @@ impl Worker {
         let mut outlet = ToBroker { producer, stop: self.stop.clone() };
         let mut places = Places::new(self.shared.config.cache_addresses_max);
         let mut parts: Vec<Vec<Message>> = self.shards.iter().map(|_| Vec::new()).collect();
-        while let Some(batch) = runtime.block_on(self.gather(&mut reader))? {
+        loop {
             // Also where nothing comes: what stands is to be asked again.
             self.take_editions()?;
+            let Some(batch) = runtime.block_on(self.gather(&mut reader))? else { return Ok(()) };
             if batch.is_empty() {
                 continue;
             }
@@ -65,15 +66,18 @@ impl Worker {
             }
             reader.commit_for_display(&positions);
         }
-        Ok(())
     }
 
     /// A batch: what comes within the configured time after the first record, up to the limits. None at the stop.
-    async fn gather(&self, reader: &mut Reader) -> Result<Option<Batch>, Error> {
-        let config = &self.shared.config;
-        let Some(mut batch) = self.next(reader, config.batch_records_max, IDLE).await? else {
-            return Ok(None);
+    async fn gather(&mut self, reader: &mut Reader) -> Result<Option<Batch>, Error> {
+        let config = self.shared.config.clone();
+        let mut editions = self.editions.clone();
+        let first = tokio::select! {
+            first = self.next(reader, config.batch_records_max, IDLE) => first?,
+            // It is taken at once where nothing is under way.
+            Ok(()) = editions.changed() => Some(Batch::default()),
         };
+        let Some(mut batch) = first else { return Ok(None) };
         if batch.is_empty() {
             return Ok(Some(batch));
         }

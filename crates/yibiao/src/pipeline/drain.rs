@@ -21,7 +21,12 @@ impl Pipeline {
         self.start().await?;
         let of_places = self.gazetteer_feeds();
         let report = self.bring(|feed| of_places.contains(feed)).await?;
-        self.bring(|feed| !of_places.contains(feed)).await?;
+        let others = |feed: &FeedId| !of_places.contains(feed);
+        self.bring(others).await?;
+        if let Some(report) = &report {
+            self.await_revised(others, &report.version).await?;
+            self.await_normalised(others).await?;
+        }
         self.await_fused().await?;
         self.stop().await?;
         if let Some(delivery) = &mut self.delivery {
@@ -75,6 +80,23 @@ impl Pipeline {
         let ends = self.ends(feeds.iter().map(FeedId::raw_topic)).await?;
         self.unless_a_stage_fails(async {
             accounting.wait_until(|accounts| feeds.iter().all(|feed| reached(feed, accounts, &ends))).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until all that was known is asked again by this gazetteer, where it answers otherwise.
+    async fn await_revised(&mut self, wanted: impl Fn(&FeedId) -> bool, version: &str) -> Result<()> {
+        let Some(accounting) = self.accounting.clone() else { return Ok(()) };
+        let is_revised = |account: &FeedAccount| {
+            account.partitions.iter().all(|partition| partition.revised_by.as_deref() == Some(version))
+        };
+        self.unless_a_stage_fails(async {
+            accounting
+                .wait_until(|feeds| {
+                    feeds.iter().filter(|(feed, _)| wanted(feed)).all(|(_, account)| is_revised(account))
+                })
+                .await;
             Ok(())
         })
         .await

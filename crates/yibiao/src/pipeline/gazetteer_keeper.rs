@@ -12,15 +12,12 @@ use yibiao_normalise::{Accounting, Config, GazetteerBuilder, GazetteerReport, No
 use yibiao_records::{FactKinds, FeedId};
 use yibiao_topics::Client;
 
-/// A gazetteer is built when nothing new has come for this long: not in the middle of a full dump.
-const SETTLED: Duration = Duration::from_secs(5);
-/// And not more often than this.
-const PAUSE: Duration = Duration::from_secs(60);
-
 /// One a process that normalises.
 pub struct Keeper {
     builder: GazetteerBuilder,
     accounting: Accounting,
+    settled: Duration,
+    pause: Duration,
     feeds: BTreeSet<FeedId>,
 }
 
@@ -33,7 +30,8 @@ impl Keeper {
         feeds: BTreeSet<FeedId>,
     ) -> Result<Self> {
         let builder = GazetteerBuilder::new(&normaliser.editions(), kinds, client, config)?;
-        Ok(Self { builder, accounting: normaliser.accounting(), feeds })
+        let (settled, pause) = (config.gazetteer_settled, config.gazetteer_pause);
+        Ok(Self { builder, accounting: normaliser.accounting(), settled, pause, feeds })
     }
 
     /// Builds of what has been normalised so far.
@@ -62,7 +60,7 @@ impl Keeper {
                     () = shutdown.cancelled() => return Ok(()),
                 }
             }
-            let pause = if built_of == 0 { SETTLED } else { PAUSE };
+            let pause = if built_of == 0 { self.settled } else { self.pause };
             let changed_at = Instant::now();
             loop {
                 let seen = self.accepted();
@@ -70,7 +68,7 @@ impl Keeper {
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.cancelled() => return Ok(()),
                 }
-                if self.accepted() == seen || changed_at.elapsed() >= PAUSE * 5 {
+                if self.accepted() == seen || changed_at.elapsed() >= self.pause * 5 {
                     break;
                 }
             }
