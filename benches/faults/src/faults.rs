@@ -18,6 +18,10 @@ pub enum Fault {
     Pause { stage: usize, time: Duration },
     /// A broker that is killed or stopped, and comes back. Two others go on.
     Broker { broker: usize, hard: bool, down: Duration },
+    /// kill -9 in the middle of a write to the state: its beginning lies in the journal.
+    Torn { stage: usize, bytes: usize },
+    /// The disk of the program's data is full for some time.
+    DiskFull { time: Duration },
     /// The departments' database is away.
     Database { down: Duration },
 }
@@ -47,7 +51,9 @@ impl Faults {
     pub fn draw(&mut self) -> Option<Fault> {
         let stage = self.dice.random_range(0..STAGES.len());
         Some(match self.dice.random_range(0..100) {
-            0..20 => Fault::Kill { stage, down: self.ms(0..1_500) },
+            0..14 => Fault::Kill { stage, down: self.ms(0..1_500) },
+            // The connectors have no state of their own.
+            14..20 => Fault::Torn { stage: stage.max(1), bytes: self.dice.random_range(1..60) },
             20..60 => {
                 let point = CrashPoint::ALL[self.next];
                 self.next = (self.next + 1) % CrashPoint::ALL.len();
@@ -59,7 +65,8 @@ impl Faults {
                 hard: self.dice.random_bool(0.6),
                 down: self.ms(500..5_000),
             },
-            82..88 => Fault::Database { down: self.ms(100..2_000) },
+            82..87 => Fault::Database { down: self.ms(100..2_000) },
+            87..94 => Fault::DiskFull { time: self.ms(200..4_000) },
             _ => return None,
         })
     }
@@ -69,7 +76,7 @@ impl Fault {
     /// The stage whose process it ends.
     pub fn stage(&self) -> Option<usize> {
         match *self {
-            Fault::Kill { stage, .. } => Some(stage),
+            Fault::Kill { stage, .. } | Fault::Torn { stage, .. } => Some(stage),
             Fault::Crash { point, .. } => Some(stage_of(point)),
             _ => None,
         }
@@ -82,6 +89,8 @@ impl Fault {
             Fault::Pause { .. } => "paused",
             Fault::Broker { hard: true, .. } => "brokers killed",
             Fault::Broker { .. } => "brokers stopped",
+            Fault::Torn { .. } => "killed within a write",
+            Fault::DiskFull { .. } => "disk full",
             Fault::Database { .. } => "database away",
         }
     }

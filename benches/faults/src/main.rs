@@ -9,6 +9,7 @@
 
 mod compare;
 mod departments;
+mod disk;
 mod faults;
 mod oracle;
 mod script;
@@ -24,8 +25,10 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use departments::Departments;
+use disk::Disk;
 use faults::{Fault, Faults, stage_of};
 use rand::Rng;
+use script::{Dwelling, Step};
 use servers::{Kafka, Postgres};
 use stages::{STAGES, Stages};
 use yibiao_records::CrashPoint;
@@ -153,6 +156,25 @@ impl Seed<'_> {
         let mut departments = Departments::open(self.dir, &kafka.bootstrap, &postgres, &city).await?;
         let config = departments.config(self.dir, &kafka.bootstrap, &postgres);
         std::fs::write(self.dir.join("yibiao.toml"), config)?;
+        let disk = Disk::mount(&self.dir.join("data"))?;
+        let outcome = self.with(&disk, &kafka, &postgres, &mut departments, &city, &steps, tally).await;
+        if outcome.is_err() {
+            disk.keep()?;
+        }
+        outcome
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn with(
+        &self,
+        disk: &Disk,
+        kafka: &Kafka,
+        postgres: &Postgres,
+        departments: &mut Departments,
+        city: &[Dwelling],
+        steps: &[Step],
+        tally: &mut Tally,
+    ) -> Result<String> {
         let mut stages = Stages::new(self.program, self.project, self.dir);
         let (mut faults, mut count) = (Faults::new(self.seed), 0);
         for stage in 0..STAGES.len() {
@@ -161,17 +183,19 @@ impl Seed<'_> {
         }
         for (number, step) in steps.iter().enumerate() {
             if number == steps.len() / 2 {
-                departments.register_late(&city)?;
+                departments.register_late(city)?;
             }
-            departments.send(step, &city, &postgres).await?;
+            departments.send(step, city, postgres).await?;
             tokio::time::sleep(faults.ms(100..1_200)).await;
             let drawn = faults.draw().filter(|_| !self.calm);
             // A process that is to die at a point mostly gets the time to come there.
             let spared = |fault: &Fault| fault.stage().is_some_and(|stage| stages.is_armed(stage));
+            let happens = |fault: &Fault| disk.can_be_filled() || !matches!(fault, Fault::DiskFull { .. });
+            let drawn = drawn.filter(happens);
             if let Some(fault) = drawn.filter(|fault| !spared(fault) || faults.dice.random_bool(0.3)) {
                 count += 1;
                 *tally.faults.entry(fault.name()).or_default() += 1;
-                strike(fault, &mut stages, &kafka, &postgres).await?;
+                self.strike(fault, &mut stages, kafka, postgres, disk).await?;
             }
             stages.look_after()?;
         }
@@ -181,11 +205,59 @@ impl Seed<'_> {
         }
         stages.run_to_end()?;
         let sent: usize = steps.iter().map(|step| step.statements.len()).sum();
-        compare::all(&stages, &oracle::expected(&city, &steps)?)?;
+        compare::all(&stages, &oracle::expected(city, steps)?)?;
         let (died, by_themselves) = (stages.died_at.len(), stages.ended_by_themselves);
         Ok(format!(
             "{sent} records, {count} faults, {died} deaths at a point, {by_themselves} ended by themselves"
         ))
+    }
+
+    async fn strike(
+        &self,
+        fault: Fault,
+        stages: &mut Stages,
+        kafka: &Kafka,
+        postgres: &Postgres,
+        disk: &Disk,
+    ) -> Result<()> {
+        match fault {
+            Fault::Kill { stage, down } => {
+                stages.kill(stage)?;
+                tokio::time::sleep(down).await;
+                stages.start(stage)
+            }
+            Fault::Crash { point, nth } => {
+                let stage = stage_of(point);
+                stages.kill(stage)?;
+                stages.start_armed(stage, Some((point, nth)))
+            }
+            Fault::Pause { stage, time } => {
+                stages.signal(stage, "STOP")?;
+                tokio::time::sleep(time).await;
+                stages.signal(stage, "CONT")
+            }
+            Fault::Broker { broker, hard, down } => {
+                kafka.end(broker, hard)?;
+                tokio::time::sleep(down).await;
+                kafka.start_again()
+            }
+            Fault::Torn { stage, bytes } => {
+                stages.kill(stage)?;
+                let state = ["", "normalise", "fusion"][stage];
+                disk::tear_last_write(&self.dir.join("data/state").join(state), bytes)?;
+                stages.start(stage)
+            }
+            Fault::DiskFull { time } => {
+                disk.fill()?;
+                tokio::time::sleep(time).await;
+                disk.make_room()
+            }
+            Fault::Database { down } => {
+                postgres.stop()?;
+                tokio::time::sleep(down).await;
+                postgres.start_again()
+            }
+        }
     }
 }
 
@@ -202,34 +274,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-async fn strike(fault: Fault, stages: &mut Stages, kafka: &Kafka, postgres: &Postgres) -> Result<()> {
-    match fault {
-        Fault::Kill { stage, down } => {
-            stages.kill(stage)?;
-            tokio::time::sleep(down).await;
-            stages.start(stage)
-        }
-        Fault::Crash { point, nth } => {
-            let stage = stage_of(point);
-            stages.kill(stage)?;
-            stages.start_armed(stage, Some((point, nth)))
-        }
-        Fault::Pause { stage, time } => {
-            stages.signal(stage, "STOP")?;
-            tokio::time::sleep(time).await;
-            stages.signal(stage, "CONT")
-        }
-        Fault::Broker { broker, hard, down } => {
-            kafka.end(broker, hard)?;
-            tokio::time::sleep(down).await;
-            kafka.start_again()
-        }
-        Fault::Database { down } => {
-            postgres.stop()?;
-            tokio::time::sleep(down).await;
-            postgres.start_again()
-        }
-    }
 }
