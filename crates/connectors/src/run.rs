@@ -43,6 +43,10 @@ pub async fn run(
     progress.set(State::Starting);
     let mut back_off = BackOff::new(source.pace());
     let mut intake = Intake::new(feed, source.identity(), client, &shutdown, progress)?;
+    let failed = metrics::gauge!("yibiao_source_failed", "feed" => feed.feed.to_string());
+    let away = metrics::gauge!("yibiao_source_away", "feed" => feed.feed.to_string());
+    failed.set(0.0);
+    away.set(0.0);
     let outcome = loop {
         // A producer that a record was refused to does not recover.
         if intake.is_poisoned() {
@@ -94,6 +98,8 @@ pub async fn run(
                 "stage" => "connectors", "feed" => feed.feed.to_string(), "code" => error.fault().code()
             )
             .increment(1);
+            failed.set(1.0);
+            away.set(0.0);
             progress.set(State::Failed(error.to_string()));
             Err(error)
         }

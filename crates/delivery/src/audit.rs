@@ -75,6 +75,7 @@ impl Audit {
             tracing::warn!(path = %path.display(), "the audit log's last line was torn and is cut");
             file.set_len(length).map_err(unwritable)?;
         }
+        show_unwritable(false);
         Ok(Self { path: path.to_path_buf(), file, last, entries })
     }
 
@@ -94,6 +95,7 @@ impl Audit {
         let unwritable = |source| Error::AuditUnwritable { path: self.path.clone(), source };
         let before = self.file.metadata().map_err(unwritable)?.len();
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        show_unwritable(written.is_err());
         if let Err(source) = written {
             // Half a line must not stand before the next one.
             let _ = self.file.set_len(before);
@@ -107,6 +109,10 @@ impl Audit {
     pub fn entries(&self) -> u64 {
         self.entries
     }
+}
+
+fn show_unwritable(is_unwritable: bool) {
+    metrics::gauge!("yibiao_audit_unwritable", "stage" => "deliver").set(f64::from(is_unwritable));
 }
 
 /// As entries have it: `2026-01-31T08:00:00Z`.

@@ -90,6 +90,8 @@ impl Centre {
             trouble: None,
         };
         let personal = crate::privacy::personal_names(lake.layout());
+        metrics::gauge!("yibiao_grant_ends_at_seconds", "stage" => "deliver", "centre" => grant.id.clone())
+            .set(grant.ends_at().timestamp() as f64);
         Self {
             grant,
             personal,
@@ -116,6 +118,8 @@ impl Centre {
     ) -> Result<(), Error> {
         let outcome = self.try_deliver(lake, client, topics, audit, now).await;
         self.report.trouble = outcome.as_ref().err().map(ToString::to_string);
+        metrics::gauge!("yibiao_delivery_failing", "stage" => "deliver", "centre" => self.grant.id.clone())
+            .set(f64::from(outcome.is_err()));
         if let Err(error) = &outcome {
             metrics::counter!(
                 "yibiao_errors_total",
@@ -153,9 +157,7 @@ impl Centre {
         audit: &Mutex<Audit>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        // The grant ends with its last day in China.
-        let today = (now + chrono::TimeDelta::hours(8)).date_naive();
-        if let Err(refusal) = self.grant.check(today) {
+        if let Err(refusal) = self.grant.check(now) {
             self.enter_refusal(audit, now, &refusal).await?;
             return Err(refusal);
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, path::Path};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde::Deserialize;
 use yibiao_tables::lake::{Fused, Layout};
 
@@ -162,9 +162,15 @@ impl Grant {
         if problems.is_empty() { Ok(grant) } else { Err(problems) }
     }
 
+    /// The end of its last day in China.
+    pub fn ends_at(&self) -> DateTime<Utc> {
+        let began = self.until.and_time(NaiveTime::MIN).and_utc();
+        began.checked_add_signed(TimeDelta::hours(24 - 8)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
     /// Refuses after the last day of the grant.
-    pub fn check(&self, today: NaiveDate) -> Result<(), Error> {
-        if today > self.until {
+    pub fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        if now >= self.ends_at() {
             return Err(Error::Expired {
                 centre: self.id.clone(),
                 until: self.until,

@@ -1,5 +1,7 @@
 //! Figures for Prometheus.
 
+mod catalogue;
+
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
@@ -7,6 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Server, http};
+pub use catalogue::{CATALOGUE, Described, Kind, STAGES};
 
 /// How often histograms are drained, so that they do not grow while nobody asks.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -27,6 +30,7 @@ impl Metrics {
     /// Installs the recorder; from here on `metrics::counter!` and its kin count. Once a process.
     pub fn install() -> Result<Self, Error> {
         let handle = PrometheusBuilder::new().install_recorder().map_err(|_| Error::Recorder)?;
+        catalogue::describe();
         Ok(Self { handle })
     }
 

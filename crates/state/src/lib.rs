@@ -89,6 +89,7 @@ pub struct Store {
     keyspaces: Vec<fjall::Keyspace>,
     durability: Durability,
     memtables_max_bytes: u64,
+    waited_ms: metrics::Counter,
 }
 
 impl std::fmt::Debug for Store {
@@ -128,16 +129,24 @@ impl Store {
             })
             .collect::<Result<_, _>>()
             .map_err(opening)?;
-        Ok(Self { path, database, keyspaces, durability: options.durability, memtables_max_bytes })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let waited_ms = metrics::counter!("yibiao_state_wait_milliseconds_total", "store" => name);
+        let durability = options.durability;
+        Ok(Self { path, database, keyspaces, durability, memtables_max_bytes, waited_ms })
     }
 
     /// The engine lets four full memtables wait in each keyspace, which is many times what was asked for. Memtables that are
     /// being filled take at most half of what they may, so that beyond it there is always one to be flushed.
     fn wait_for_flushes(&self) {
-        let until = Instant::now() + FLUSHED_WITHIN;
-        while self.database.write_buffer_size() > self.memtables_max_bytes && Instant::now() < until {
+        if self.database.write_buffer_size() <= self.memtables_max_bytes {
+            return;
+        }
+        let began = Instant::now();
+        while self.database.write_buffer_size() > self.memtables_max_bytes && began.elapsed() < FLUSHED_WITHIN
+        {
             std::thread::sleep(FLUSH_LOOK);
         }
+        self.waited_ms.increment(began.elapsed().as_millis() as u64);
     }
 
     pub fn path(&self) -> &Path {

@@ -87,6 +87,15 @@ impl Health {
     }
 }
 
+impl Drop for Health {
+    /// Nobody would say that the broker is back.
+    fn drop(&mut self) {
+        if self.is_away() {
+            self.show(0.0);
+        }
+    }
+}
+
 /// The callbacks of one client.
 pub(crate) struct Watch(pub(crate) Arc<Health>);
 

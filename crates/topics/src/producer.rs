@@ -125,7 +125,7 @@ impl Shared {
         let mut flight = self.flight();
         if flight.failure.is_none() {
             tracing::error!(topic, detail, "a record was refused for good, the producer stops");
-            metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "refused").increment(1);
+            metrics::counter!("yibiao_errors_total", "stage" => "topics", "code" => "operator").increment(1);
             flight.failure = Some((topic.to_owned(), detail));
         }
         drop(flight);

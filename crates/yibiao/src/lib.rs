@@ -10,6 +10,7 @@
 
 mod commands;
 pub mod config;
+mod gauges;
 pub mod installation;
 pub mod pipeline;
 #[cfg(feature = "profile")]

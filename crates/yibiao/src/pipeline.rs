@@ -131,8 +131,12 @@ impl Pipeline {
 
     fn spawn(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
         tracing::info!(stage = name, "stage started");
+        let up = metrics::gauge!("yibiao_stage_up", "stage" => name);
+        up.set(1.0);
         self.running.spawn(async move {
-            work.await.with_context(|| format!("the stage {name} failed"))?;
+            let ended = work.await;
+            up.set(0.0);
+            ended.with_context(|| format!("the stage {name} failed"))?;
             Ok(name)
         });
     }
@@ -147,7 +151,10 @@ impl Pipeline {
             &self.layout.gazetteer,
         )?;
         self.accounting = Some(normaliser.accounting());
-        self.status.stages().accounting = Some(normaliser.accounting());
+        let mut stages = self.status.stages();
+        stages.accounting = Some(normaliser.accounting());
+        stages.editions = Some(normaliser.editions());
+        drop(stages);
         self.keeper = Some(gazetteer_keeper::Keeper::new(
             &normaliser,
             &self.installation.kinds,

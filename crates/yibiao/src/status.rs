@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yibiao_connectors::{Progress as ConnectorProgress, State};
 use yibiao_delivery::CentreReport;
-use yibiao_normalise::Accounting;
+use yibiao_normalise::{Accounting, Editions};
 use yibiao_records::FeedId;
 use yibiao_serve::status as page;
 use yibiao_tables::lake;
@@ -29,6 +29,7 @@ pub struct Status(Arc<Mutex<Stages>>);
 pub struct Stages {
     pub connectors: BTreeMap<FeedId, ConnectorProgress>,
     pub accounting: Option<Accounting>,
+    pub editions: Option<Editions>,
     pub fused: Option<yibiao_fusion::Progress>,
     pub projected: Option<watch::Receiver<lake::Progress>>,
     pub delivered: Option<watch::Receiver<Vec<CentreReport>>>,
@@ -37,6 +38,20 @@ pub struct Stages {
 impl Status {
     pub fn stages(&self) -> MutexGuard<'_, Stages> {
         lock(&self.0)
+    }
+
+    /// Frames that wait to be fused, by shard.
+    pub async fn frames_waiting(&self, client: &Client) -> Result<BTreeMap<u32, u64>, yibiao_topics::Error> {
+        let fused = self.stages().fused.clone();
+        let mut waiting = BTreeMap::new();
+        for (shard, progress) in fused.map(|fused| fused.shards()).unwrap_or_default() {
+            let mut frames = 0;
+            for (of, next) in progress.positions {
+                frames += (client.watermarks(&of).await?.high.get() - next.get()).max(0) as u64;
+            }
+            waiting.insert(shard, frames);
+        }
+        Ok(waiting)
     }
 
     /// One line: how many records each stage has had, and what waits.
@@ -133,16 +148,9 @@ impl Watched {
 
     async fn ask(&self) -> Asked {
         let mut asked = Asked::default();
-        let fused = self.status.stages().fused.clone();
-        for (shard, progress) in fused.map(|fused| fused.shards()).unwrap_or_default() {
-            let mut waiting = 0;
-            for (of, next) in progress.positions {
-                match self.client.watermarks(&of).await {
-                    Ok(marks) => waiting += (marks.high.get() - next.get()).max(0) as u64,
-                    Err(error) => asked.trouble = Some(error.to_string()),
-                }
-            }
-            asked.waiting.insert(shard, waiting);
+        match self.status.frames_waiting(&self.client).await {
+            Ok(waiting) => asked.waiting = waiting,
+            Err(error) => asked.trouble = Some(error.to_string()),
         }
         for (name, title) in SHOWN {
             match yibiao_serve::run_sql(&self.session, &format!("select count(*) from {name}")).await {

@@ -202,6 +202,8 @@ impl<S: ChangeSource> Projector<S> {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<Progress, Error> {
         let mut changed: Vec<_> = self.shards.iter().map(|shard| shard.changed()).collect();
         let mut pause = Duration::from_secs(1);
+        // A lake that is away from the start on shows as late from then on.
+        show_projected();
         while !shutdown.is_cancelled() {
             let wait = match self.cycle(false).await {
                 Ok(()) => {
@@ -243,6 +245,7 @@ impl<S: ChangeSource> Projector<S> {
 
     async fn cycle(&mut self, all: bool) -> Result<(), Error> {
         let known = self.positions.is_some();
+        self.show_lag();
         let mut outcome = self.try_cycle(all).await;
         if known && matches!(outcome, Err(Error::LakeBehind { .. })) {
             // Somebody else has projected and trimmed since: the tables know how far.
@@ -282,10 +285,25 @@ impl<S: ChangeSource> Projector<S> {
         self.progress.send_modify(|progress| {
             progress.shards = positions.progress();
         });
-        metrics::gauge!("yibiao_projection_lag_changes", "stage" => "project")
-            .set(self.progress.borrow().lag() as f64);
+        self.show_lag();
+        show_projected();
         self.positions = Some(positions);
         Ok(())
+    }
+
+    /// Changes that the shards hold and the change logs do not, at this moment: also where the lake is away and the
+    /// cycle is about to fail.
+    fn show_lag(&self) {
+        let progress = self.progress.borrow();
+        let logged = |number: u32| {
+            progress.shards.iter().find(|shard| shard.shard == number).map_or(0, |shard| shard.logged)
+        };
+        let lag: u64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.changed().borrow().saturating_sub(logged(shard.number())))
+            .sum();
+        metrics::gauge!("yibiao_projection_lag_changes", "stage" => "project").set(lag as f64);
     }
 
     /// Shards whose view shows changes that are in no change log.
@@ -450,6 +468,12 @@ fn pass(failpoint: &mut Option<Failpoint>, boundary: Boundary) -> Result<(), Err
         true => Err(Error::Failpoint(boundary.name())),
         false => Ok(()),
     }
+}
+
+/// The lake is level with what the shards held a moment ago.
+fn show_projected() {
+    metrics::gauge!("yibiao_projected_at_seconds", "stage" => "project")
+        .set(chrono::Utc::now().timestamp() as f64);
 }
 
 fn lag(recorded_at_ms: Option<i64>) {

@@ -5,7 +5,7 @@ use std::future::Future;
 use anyhow::{Context, Result};
 
 use super::Pipeline;
-use crate::{config::Stage, resolve_address::resolve_address, status};
+use crate::{config::Stage, gauges::Gauges, resolve_address::resolve_address, status};
 
 impl Pipeline {
     /// Runs every stage of this process until `stop`, or until one fails; then ends them in order.
@@ -26,8 +26,12 @@ impl Pipeline {
             self.start_serving().await?;
         }
         if self.runs(Stage::Connect) {
+            metrics::gauge!("yibiao_stage_up", "stage" => "connectors").set(1.0);
             self.connect(|_| true)?;
         }
+        let gauges = Gauges::new(self.status.clone(), self.client.clone(), &self.config);
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move { gauges.refresh(shutdown).await });
         tracing::info!("running; interrupt to stop");
         let mut connecting = std::mem::take(&mut self.connecting);
         let waited = self

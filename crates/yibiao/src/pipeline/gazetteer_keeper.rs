@@ -36,7 +36,12 @@ impl Keeper {
 
     /// Builds of what has been normalised so far.
     pub async fn build(&mut self) -> Result<GazetteerReport> {
-        Ok(self.builder.build().await?)
+        let built = self.builder.build().await;
+        if let Err(error) = &built {
+            let code = error.fault().code();
+            metrics::counter!("yibiao_errors_total", "stage" => "gazetteer", "code" => code).increment(1);
+        }
+        Ok(built?)
     }
 
     fn accepted(&self) -> u64 {
