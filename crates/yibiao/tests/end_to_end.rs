@@ -1,12 +1,19 @@
 //! The program as its users run it: processes, a broker, files, an HTTP interface; killed and started again.
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/running.rs"]
+mod running;
 #[path = "end_to_end/world.rs"]
 mod world;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use running::Series;
 use world::{Kafka, World};
+use yibiao_serve::metrics::{CATALOGUE, STAGES};
 
 /// What the tables end as: everything but when and from which offset it was recorded.
 const PLACES: &str = "select place_id, external_id, level, status, division_code, address, area_m2, rooms, is_rental, \
@@ -51,6 +58,29 @@ fn apache_kafka_and_the_embedded_broker_end_in_the_same_tables() {
     apache.run_to_end();
     assert_eq!(apache.sql(PLACES), embedded.sql(PLACES));
     assert_eq!(apache.sql(FIRING), embedded.sql(FIRING));
+}
+
+#[test]
+fn what_metrics_shows_is_what_the_catalogue_says() {
+    let world = World::new(Kafka::Embedded);
+    let running = world.run_on();
+    let is_there = |name: &str, series: &BTreeSet<Series>| series.iter().any(|series| series.name == name);
+    let series = running.metrics_when(|series| {
+        let missing =
+            CATALOGUE.iter().filter(|described| described.always && !is_there(described.name, series));
+        missing.map(|described| described.name).collect()
+    });
+    let known: BTreeMap<_, _> =
+        CATALOGUE.iter().map(|described| (described.name, described.labels)).collect();
+    for Series { name, labels } in &series {
+        let of = known.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the catalogue"));
+        let unknown = labels.keys().find(|label| !of.contains(&label.as_str()));
+        assert_eq!(unknown, None, "a label of {name} that is not in the catalogue");
+    }
+    let up = series.iter().filter(|series| series.name == "yibiao_stage_up");
+    let mut stages: BTreeSet<_> = up.map(|series| series.labels["stage"].as_str()).collect();
+    stages.insert("serve"); // this run has all but that
+    assert_eq!(stages, STAGES.iter().copied().collect());
 }
 
 #[test]

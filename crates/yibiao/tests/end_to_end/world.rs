@@ -13,12 +13,14 @@ use tokio::runtime::Runtime;
 use yibiao_synth::{ElectricityApi, Plan, hazard_messages, serve_electricity, write_city};
 use yibiao_topics::{Cleanup, Client, ClientConfig, NextOffset, Outgoing, TopicPartition, TopicSpec};
 
+use crate::running::Running;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const TOKEN: &str = "end-to-end";
 const HAZARDS: &str = "grid.hazards.v1";
 /// A run that takes longer is stuck.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Which broker the stages meet on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,22 @@ impl World {
         let args = ["run", "--once", "--metrics", "127.0.0.1:0", "--config", config.to_str().unwrap()];
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("run.log")).unwrap();
         self.command(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    /// Runs until it is dropped, and follows its sources.
+    pub fn run_on(&self) -> Running {
+        let config = self.path("yibiao.toml");
+        let log = self.path("running.log");
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(ROOT).args([
+            "run",
+            "--metrics",
+            "127.0.0.1:0",
+            "--log",
+            "warn,yibiao_serve=info",
+        ]);
+        command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        Running::start(command.stderr(std::fs::File::create(&log).unwrap()), log)
     }
 
     pub fn run_to_end(&self) {
