@@ -124,6 +124,20 @@ impl Shard {
         })
     }
 
+    /// Takes a newer gazetteer, at a batch boundary, unless what was sent before a crash may have to be repeated under
+    /// the present one (`held_until`). Where it does, that is committed before anything is sent under it: a restart
+    /// then repeats under the version that was in force.
+    pub fn take_edition(&mut self, current: &Arc<Edition>) -> bool {
+        let in_force = self.edition.as_ref().is_some_and(|edition| edition.version() == current.version());
+        let is_held = self.edition.is_some() && self.record.next < self.held_until;
+        if in_force || is_held || !self.source.needs_gazetteer() {
+            return false;
+        }
+        self.record.gazetteer_version = Some(current.version().to_owned());
+        self.edition = Some(current.clone());
+        true
+    }
+
     /// Begins a batch: reads at once, in key order, what is known of its records.
     pub fn begin<'a>(
         &mut self,

@@ -106,24 +106,16 @@ impl Worker {
         }
     }
 
-    /// Puts a newer gazetteer in force, shard by shard, and commits that before anything is sent under it: a restart
-    /// then repeats under the version that was in force. See `held_until`.
+    /// Puts a newer gazetteer in force, shard by shard, and commits that. See [`Shard::take_edition`].
     fn take_editions(&mut self) -> Result<(), Error> {
         let Some(current) = self.editions.borrow_and_update().clone() else { return Ok(()) };
         let mut commit = None;
         for shard in &mut self.shards {
-            let in_force =
-                shard.edition.as_ref().is_some_and(|edition| edition.version() == current.version());
-            if in_force || !shard.source.needs_gazetteer() {
-                continue;
-            }
-            if shard.edition.is_some() && shard.record.next < shard.held_until {
+            if !shard.take_edition(&current) {
                 continue;
             }
             let version = current.version();
             tracing::info!(feed = %shard.id.feed, partition = shard.id.partition, version, next = %shard.record.next, "resolving by another gazetteer");
-            shard.record.gazetteer_version = Some(version.to_owned());
-            shard.edition = Some(current.clone());
             commit.get_or_insert_with(|| self.shared.state.begin()).shard(&shard.id, &shard.record);
         }
         commit.map_or(Ok(()), |commit| commit.commit())
