@@ -101,6 +101,12 @@ impl State {
         self.0.path()
     }
 
+    /// For simulations, which use one store for many runs.
+    #[doc(hidden)]
+    pub fn store(&self) -> &Store {
+        &self.0
+    }
+
     pub fn shard(&self, id: &ShardId) -> Result<ShardRecord, Error> {
         match self.0.get(SHARDS, id.key())? {
             Some(bytes) => self.decode_shard(&bytes, &id.feed),

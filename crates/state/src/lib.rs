@@ -198,6 +198,16 @@ impl Store {
             .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
+    /// Empties every keyspace, one after the other. For simulations, which use one store for thousands of runs.
+    #[doc(hidden)]
+    pub fn clear(&self) -> Result<(), Error> {
+        let clear = |keyspace: &fjall::Keyspace| keyspace.clear();
+        self.keyspaces
+            .iter()
+            .try_for_each(clear)
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
     fn reading(&self, source: fjall::Error) -> Error {
         Error::Read { path: self.path.clone(), source }
     }

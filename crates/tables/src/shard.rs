@@ -77,7 +77,12 @@ impl std::fmt::Debug for Shard {
 impl Shard {
     /// Opens or makes the shard in folder `dir`.
     pub fn open(dir: &Path, shard: u32, tables: &Tables, options: &Options) -> Result<Self, Error> {
-        let store = Store::open(dir, &KEYSPACES, options)?;
+        Self::over(Store::open(dir, &KEYSPACES, options)?, shard, tables)
+    }
+
+    /// As [`Shard::open`], over a store that is open. For simulations, which use one store for many runs.
+    #[doc(hidden)]
+    pub fn over(store: Store, shard: u32, tables: &Tables) -> Result<Self, Error> {
         let layout = format!("format 2, shard {shard}, {} buckets", tables.buckets_per_shard());
         match store.get(META_KEYSPACE, LAYOUT)? {
             Some(found) if *found == *layout.as_bytes() => {}
@@ -113,6 +118,12 @@ impl Shard {
                 trimmed: AtomicU64::new(0),
             }),
         })
+    }
+
+    /// For simulations, see [`Shard::over`].
+    #[doc(hidden)]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
     }
 
     pub fn number(&self) -> u32 {
