@@ -1,0 +1,327 @@
+//! The normaliser's process: the real shards over the real state, step by step as a worker takes them
+//! (`crates/normalise/src/run/worker.rs`).
+//!
+//! ```text
+//!  poll ─► take a newer gazetteer, commit that ─► judge, sending ─► all sent ─► acknowledged ─► commit
+//! ```
+//!
+//! Between any two steps it may die, or be paused. A paused one wakes up beside its successor and ends the batch that
+//! it was at: its messages are sent, its commit is refused.
+
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+
+use anyhow::{Context, Result};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use yibiao_normalise::{
+    Error,
+    decode::RawRecord,
+    emit::Outlet,
+    gazetteer::Edition,
+    resolve::Places,
+    shard::{FrameLimits, Shard},
+    state::{ShardId, State},
+};
+use yibiao_records::{NextOffset, Rejection};
+
+use crate::{
+    setup::{JUSTICE, POLICE, POWER, RAW_PARTITIONS, Setup},
+    topics::{About, At, Message, Producer, Topics},
+};
+
+/// Which feeds each worker has: those that define places, and those that resolve addresses.
+const WORKERS: [&[usize]; 2] = [&[POLICE], &[POWER, JUSTICE]];
+
+pub struct Process {
+    pub number: usize,
+    pub workers: Vec<Worker>,
+    pub state: State,
+}
+
+pub struct Worker {
+    shards: Vec<Owned>,
+    pub producer: Producer,
+    phase: Phase,
+}
+
+/// A shard with the place to which its reader came.
+struct Owned {
+    feed: usize,
+    raw: At,
+    shard: Shard,
+    reader: i64,
+    part: Vec<(i64, Rc<Message>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Judging {
+        shard: usize,
+        record: usize,
+    },
+    /// Everything is sent.
+    Sent,
+    Acknowledged,
+}
+
+/// What a worker's step sees.
+pub struct Around<'a> {
+    pub setup: &'a Setup,
+    pub state: &'a State,
+    pub topics: &'a Topics,
+    /// The gazetteer in force.
+    pub current: Option<&'a Arc<Edition>>,
+    pub switches: &'a mut Switches,
+    pub places: &'a mut Places,
+    pub limits: Limits,
+    pub now_ms: i64,
+    /// Another process owns the state by now.
+    pub fenced: bool,
+    pub rng: &'a mut ChaCha8Rng,
+}
+
+/// What a step did.
+pub enum Did {
+    /// How many records, and how many shards took another gazetteer, or may not yet.
+    Polled {
+        records: usize,
+        taken: u64,
+        held: u64,
+    },
+    /// Records: feed, raw partition and offset.
+    Judged(Vec<(usize, i32, i64)>),
+    Sent,
+    Acknowledged,
+    /// Where the shards stand: feed, partition, next offset.
+    Committed(Vec<(usize, i32, i64)>),
+    Refused,
+}
+
+/// The limits that a seed draws.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub std_partitions: u32,
+    pub frame_facts_max: usize,
+    pub batch_records_max: usize,
+}
+
+/// By feed and raw partition: from which offset on it resolved by which edition.
+pub type Switches = BTreeMap<(usize, i32), Vec<(i64, usize)>>;
+
+impl Process {
+    /// As it starts: every shard where its last commit left it.
+    pub fn open(
+        setup: &Setup,
+        state: &State,
+        limits: Limits,
+        topics: &Topics,
+        number: usize,
+    ) -> Result<Self> {
+        let mut workers = Vec::new();
+        for feeds in WORKERS {
+            let mut shards = Vec::new();
+            for &feed in feeds {
+                for partition in 0..RAW_PARTITIONS[feed] {
+                    shards.push(Owned::open(setup, state, limits, topics, feed, partition)?);
+                }
+            }
+            workers.push(Worker { shards, producer: Producer::default(), phase: Phase::Idle });
+        }
+        Ok(Self { number, workers, state: state.clone() })
+    }
+}
+
+impl Owned {
+    fn open(
+        setup: &Setup,
+        state: &State,
+        limits: Limits,
+        topics: &Topics,
+        feed: usize,
+        partition: i32,
+    ) -> Result<Self> {
+        let of = &setup.feeds[feed];
+        let raw: At = (of.raw_topic.clone(), partition);
+        let record = state.shard(&ShardId { feed: of.contract.feed.clone(), partition })?;
+        let reader = record.next.get();
+        let frames = FrameLimits { std_partitions: limits.std_partitions, facts_max: limits.frame_facts_max };
+        let mut shard = Shard::new(&of.contract, of.source.clone(), &setup.kinds, partition, record, frames)?;
+        if let Some(version) =
+            shard.record.gazetteer_version.as_deref().filter(|_| shard.source.needs_gazetteer())
+        {
+            let edition = setup.editions.iter().find(|edition| edition.version() == version);
+            shard.edition = Some(edition.context("the edition of the last commit")?.clone());
+            shard.held_until = NextOffset::new(topics.end(&raw)).unwrap_or_default();
+        }
+        Ok(Self { feed, raw, shard, reader, part: Vec::new() })
+    }
+}
+
+impl Worker {
+    /// Whether there is something to do.
+    pub fn is_ready(&self, topics: &Topics, gazetteer: Option<&Arc<Edition>>) -> bool {
+        match self.phase {
+            Phase::Idle => self.shards.iter().any(|owned| {
+                owned.reader < topics.end(&owned.raw)
+                    && (gazetteer.is_some() || !owned.shard.source.needs_gazetteer())
+            }),
+            Phase::Judging { .. } | Phase::Acknowledged => true,
+            Phase::Sent => self.producer.is_acknowledged(),
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// One step on.
+    pub fn step(&mut self, around: &mut Around<'_>) -> Result<Did> {
+        match self.phase {
+            Phase::Idle => {
+                let records = self.poll(around);
+                let (taken, held) = self.take_editions(around)?;
+                // What is known is read with the poll: a process that lost its state reads nothing.
+                for owned in self.shards.iter_mut().filter(|owned| !owned.part.is_empty()) {
+                    let records = owned.part.iter().map(|(offset, message)| raw(*offset, message));
+                    owned.shard.begin(around.state, records)?;
+                }
+                self.phase = Phase::Judging { shard: 0, record: 0 };
+                Ok(Did::Polled { records, taken, held })
+            }
+            Phase::Judging { shard, record } => self.judge(around, shard, record),
+            Phase::Sent => {
+                self.phase = Phase::Acknowledged;
+                Ok(Did::Acknowledged)
+            }
+            Phase::Acknowledged => {
+                self.phase = Phase::Idle;
+                if around.fenced { Ok(Did::Refused) } else { self.commit(around.state) }
+            }
+        }
+    }
+
+    fn commit(&mut self, state: &State) -> Result<Did> {
+        let mut commit = state.begin();
+        let mut at = Vec::new();
+        for owned in self.shards.iter_mut().filter(|owned| !owned.part.is_empty()) {
+            owned.shard.write(&mut commit)?;
+            owned.part.clear();
+            at.push((owned.feed, owned.raw.1, owned.shard.record.next.get()));
+        }
+        commit.commit()?;
+        Ok(Did::Committed(at))
+    }
+
+    /// Reads on, some of what there is, of each partition.
+    fn poll(&mut self, around: &mut Around<'_>) -> usize {
+        let (topics, most) = (around.topics, around.limits.batch_records_max);
+        let mut room = most;
+        for owned in &mut self.shards {
+            let waiting = (topics.end(&owned.raw) - owned.reader) as usize;
+            let taken = around.rng.random_range(0..=waiting.min(room));
+            let from = owned.reader as usize;
+            let messages = &topics.of(&owned.raw)[from..from + taken];
+            let offsets = owned.reader..;
+            owned.part = offsets.zip(messages.iter().cloned()).collect();
+            owned.reader += taken as i64;
+            room -= taken;
+        }
+        most - room
+    }
+
+    /// How many shards took another gazetteer, and how many may not yet.
+    fn take_editions(&mut self, around: &mut Around<'_>) -> Result<(u64, u64)> {
+        let Some(current) = around.current else { return Ok((0, 0)) };
+        let (mut commit, mut taken, mut held) = (None, 0, 0);
+        for owned in &mut self.shards {
+            if owned.shard.take_edition(current) {
+                let edition = around.setup.editions.iter().position(|edition| Arc::ptr_eq(edition, current));
+                let from = (owned.shard.record.next.get(), edition.context("an edition of the setup")?);
+                around.switches.entry((owned.feed, owned.raw.1)).or_default().push(from);
+                commit
+                    .get_or_insert_with(|| around.state.begin())
+                    .shard(&owned.shard.id, &owned.shard.record);
+                taken += 1;
+            } else if owned.shard.edition.as_ref().is_some_and(|edition| !Arc::ptr_eq(edition, current)) {
+                held += 1;
+            }
+        }
+        commit.map_or(Ok(()), |commit| commit.commit())?;
+        Ok((taken, held))
+    }
+
+    /// Some records of one shard; behind its last, what is left in its frames.
+    fn judge(&mut self, around: &mut Around<'_>, shard: usize, record: usize) -> Result<Did> {
+        let Some(owned) = self.shards.get_mut(shard) else {
+            self.phase = Phase::Sent;
+            return Ok(Did::Sent);
+        };
+        let mut outlet = Sending {
+            setup: around.setup,
+            feed: owned.feed,
+            producer: &mut self.producer,
+            now_ms: around.now_ms,
+        };
+        let records = around.rng.random_range(1..=4);
+        let mut judged = Vec::new();
+        for (offset, message) in owned.part.iter().skip(record).take(records) {
+            owned.shard.take(&raw(*offset, message), around.state, around.places, &mut outlet)?;
+            judged.push((owned.feed, owned.raw.1, *offset));
+        }
+        let record = record + judged.len();
+        self.phase = if record < owned.part.len() {
+            Phase::Judging { shard, record }
+        } else {
+            if !owned.part.is_empty() {
+                owned.shard.finish(&mut outlet)?;
+            }
+            Phase::Judging { shard: shard + 1, record: 0 }
+        };
+        Ok(Did::Judged(judged))
+    }
+}
+
+fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
+    let (provenance, origin) = match &message.about {
+        About::Raw { provenance, origin, .. } => (Some(&**provenance), *origin),
+        _ => (None, None),
+    };
+    let (key, value) = (Some(message.key.as_slice()), message.value.as_deref());
+    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin }
+}
+
+struct Sending<'a> {
+    setup: &'a Setup,
+    feed: usize,
+    producer: &'a mut Producer,
+    now_ms: i64,
+}
+
+impl Outlet for Sending<'_> {
+    fn frame(&mut self, topic: &str, partition: u32, header: &[u8], value: &[u8]) -> Result<(), Error> {
+        let about = About::Frame { header: header.to_vec() };
+        let message =
+            Message { timestamp_ms: self.now_ms, key: Vec::new(), value: Some(value.to_vec()), about };
+        self.producer.send((topic.into(), partition as i32), message);
+        Ok(())
+    }
+
+    fn quarantine(
+        &mut self,
+        topic: &str,
+        record: &RawRecord<'_>,
+        rejection: &Rejection,
+    ) -> Result<(), Error> {
+        debug_assert_eq!(topic, &*self.setup.feeds[self.feed].quarantine_topic);
+        let (partition, offset) = (rejection.partition, rejection.offset);
+        let message = Message {
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.unwrap_or_default().to_vec(),
+            value: record.value.map(<[u8]>::to_vec),
+            about: About::Refused { partition, offset, origin: record.origin },
+        };
+        self.producer.send((topic.into(), 0), message);
+        Ok(())
+    }
+}

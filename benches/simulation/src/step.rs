@@ -1,0 +1,138 @@
+//! What can happen, and how likely each is under a seed.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// One step of the world.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    Send(usize),
+    SaveCursor(usize),
+    KillConnector(usize),
+    Append,
+    Publish,
+    Work(usize),
+    /// A step of a paused process, and of which of its workers.
+    Wake(usize, usize),
+    Kill,
+    Pause,
+    Replay(usize),
+    SaveReplay,
+    KillReplay,
+    Repeat,
+    Fuse(usize),
+    KillFuser(usize),
+    Rewind(usize),
+    Follow(usize),
+    Trim(usize),
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    ConnectorKilled,
+    NormaliserKilled,
+    NormaliserPaused,
+    ZombieRefused,
+    FusionKilled,
+    ReplayKilled,
+    ReaderSetBack,
+    MessageRepeated,
+    GazetteerPublished,
+    MessageLost,
+    EditionTaken,
+    EditionHeld,
+    ReplaySuperseded,
+    FrameSkipped,
+    FactSkipped,
+    WarningChanged,
+}
+
+impl Event {
+    pub const ALL: [Event; 16] = [
+        Event::ConnectorKilled,
+        Event::NormaliserKilled,
+        Event::NormaliserPaused,
+        Event::ZombieRefused,
+        Event::FusionKilled,
+        Event::ReplayKilled,
+        Event::ReaderSetBack,
+        Event::MessageRepeated,
+        Event::GazetteerPublished,
+        Event::MessageLost,
+        Event::EditionTaken,
+        Event::EditionHeld,
+        Event::ReplaySuperseded,
+        Event::FrameSkipped,
+        Event::FactSkipped,
+        Event::WarningChanged,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::ConnectorKilled => "connectors killed",
+            Event::NormaliserKilled => "normalisers killed",
+            Event::NormaliserPaused => "normalisers paused and replaced",
+            Event::ZombieRefused => "commits of paused ones refused",
+            Event::FusionKilled => "fusion shards killed",
+            Event::ReplayKilled => "replays killed",
+            Event::ReaderSetBack => "readers set back",
+            Event::MessageRepeated => "messages repeated",
+            Event::GazetteerPublished => "gazetteers put in force",
+            Event::MessageLost => "messages lost with their producer",
+            Event::EditionTaken => "shards that took another gazetteer",
+            Event::EditionHeld => "batches that had to keep theirs",
+            Event::ReplaySuperseded => "replayed records that came too late",
+            Event::FrameSkipped => "frames that were applied before",
+            Event::FactSkipped => "facts that were applied before",
+            Event::WarningChanged => "warnings raised, updated or cleared",
+        }
+    }
+}
+
+/// How likely each step is, against the others. A seed leaves some faults out and has much of others.
+#[derive(Debug)]
+pub struct Weights {
+    pub send: u32,
+    pub append: u32,
+    pub work: u32,
+    pub fuse: u32,
+    pub wake: u32,
+    pub kill_connector: u32,
+    pub kill: u32,
+    pub pause: u32,
+    pub publish: u32,
+    pub replay: u32,
+    pub kill_replay: u32,
+    pub repeat: u32,
+    pub kill_fuser: u32,
+    pub rewind: u32,
+    pub replays_at_end: bool,
+    pub fuse_messages_max: usize,
+}
+
+impl Weights {
+    pub fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let mut often = |least: u32| rng.random_range(4 * least..=40 * least);
+        let (send, append, work, fuse, wake) = (often(2), often(10), often(6), often(4), often(1));
+        let mut seldom = || [0, 0, 1, 2, 6][rng.random_range(0..5)];
+        Self {
+            send,
+            append,
+            work,
+            fuse,
+            wake,
+            kill_connector: seldom(),
+            kill: seldom() * 2,
+            pause: seldom() * 3,
+            publish: seldom(),
+            replay: seldom(),
+            kill_replay: seldom(),
+            repeat: seldom(),
+            kill_fuser: seldom(),
+            rewind: seldom(),
+            replays_at_end: rng.random(),
+            fuse_messages_max: rng.random_range(1..=6),
+        }
+    }
+}
