@@ -25,7 +25,7 @@ use crate::{
 pub fn all(world: &mut World<'_>, has_rule: bool) -> Result<()> {
     let setup = world.setup;
     oracle::is_said(setup, &world.topics, &world.connectors)?;
-    let expected = oracle::expected(setup, &world.topics, &world.switches)?;
+    let expected = oracle::expected(setup, &world.topics, &world.switches, &world.contracts)?;
     world.count(Event::ReplaySuperseded, expected.superseded);
     accounts(world, &expected)?;
     quarantine(world, &expected)?;
@@ -122,6 +122,8 @@ fn same(setup: &Setup, feed: usize, stored: &StoredFact, stands: &Stands) -> Res
     ensure!((fact.raw.offset, fact.raw.index) == (stands.offset, stands.index), "the raw position");
     ensure!(stored.raw_partition == stands.partition, "the raw partition");
     ensure!(*stored.raw_topic == *setup.feeds[feed].raw_topic, "the raw topic");
+    let contract = setup.feeds[feed].contract_of(stands.strict);
+    ensure!(*stored.contract_version == *contract.version, "the contract");
     ensure!(*stored.gazetteer_version == *version, "the gazetteer");
     Ok(())
 }

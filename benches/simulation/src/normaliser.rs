@@ -36,6 +36,8 @@ pub struct Process {
     pub number: usize,
     pub workers: Vec<Worker>,
     pub state: State,
+    /// It runs with the stricter contract.
+    pub strict: bool,
 }
 
 pub struct Worker {
@@ -117,18 +119,34 @@ impl Process {
         limits: Limits,
         topics: &Topics,
         number: usize,
+        strict: bool,
     ) -> Result<Self> {
         let mut workers = Vec::new();
         for feeds in WORKERS {
             let mut shards = Vec::new();
             for &feed in feeds {
                 for partition in 0..RAW_PARTITIONS[feed] {
-                    shards.push(Owned::open(setup, state, limits, topics, feed, partition)?);
+                    let raw = (setup.feeds[feed].raw_topic.clone(), partition);
+                    let mut owned = Owned::open(setup, state, limits, feed, raw, strict)?;
+                    owned.hold(setup, topics)?;
+                    shards.push(owned);
                 }
             }
             workers.push(Worker { shards, producer: Producer::default(), phase: Phase::Idle });
         }
-        Ok(Self { number, workers, state: state.clone() })
+        Ok(Self { number, workers, state: state.clone(), strict })
+    }
+
+    /// Whether nothing that was ever sent may still come that was not committed: then another contract may be taken.
+    pub fn is_at_rest(&self) -> bool {
+        let held = |owned: &Owned| owned.shard.record.next < owned.shard.held_until;
+        self.workers.iter().all(|worker| worker.is_idle() && !worker.shards.iter().any(held))
+    }
+
+    /// Where the shards stand: feed, raw partition, next offset.
+    pub fn positions(&self) -> Vec<(usize, i32, i64)> {
+        let shards = self.workers.iter().flat_map(|worker| &worker.shards);
+        shards.map(|owned| (owned.feed, owned.raw.1, owned.shard.record.next.get())).collect()
     }
 }
 
@@ -137,24 +155,28 @@ impl Owned {
         setup: &Setup,
         state: &State,
         limits: Limits,
-        topics: &Topics,
         feed: usize,
-        partition: i32,
+        raw: At,
+        strict: bool,
     ) -> Result<Self> {
         let of = &setup.feeds[feed];
-        let raw: At = (of.raw_topic.clone(), partition);
-        let record = state.shard(&ShardId { feed: of.contract.feed.clone(), partition })?;
+        let record = state.shard(&ShardId { feed: of.contract.feed.clone(), partition: raw.1 })?;
         let reader = record.next.get();
         let frames = FrameLimits { std_partitions: limits.std_partitions, facts_max: limits.frame_facts_max };
-        let mut shard = Shard::new(&of.contract, of.source.clone(), &setup.kinds, partition, record, frames)?;
-        if let Some(version) =
-            shard.record.gazetteer_version.as_deref().filter(|_| shard.source.needs_gazetteer())
-        {
-            let edition = setup.editions.iter().find(|edition| edition.version() == version);
-            shard.edition = Some(edition.context("the edition of the last commit")?.clone());
-            shard.held_until = NextOffset::new(topics.end(&raw)).unwrap_or_default();
-        }
+        let contract = of.contract_of(strict);
+        let shard = Shard::new(contract, of.source.clone(), &setup.kinds, raw.1, record, frames)?;
         Ok(Self { feed, raw, shard, reader, part: Vec::new() })
+    }
+
+    /// Goes on under the gazetteer of the last commit, up to the end that there is now.
+    fn hold(&mut self, setup: &Setup, topics: &Topics) -> Result<()> {
+        let version = self.shard.record.gazetteer_version.as_deref();
+        if let Some(version) = version.filter(|_| self.shard.source.needs_gazetteer()) {
+            let edition = setup.editions.iter().find(|edition| edition.version() == version);
+            self.shard.edition = Some(edition.context("the edition of the last commit")?.clone());
+            self.shard.held_until = NextOffset::new(topics.end(&self.raw)).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 

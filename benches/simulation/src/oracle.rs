@@ -12,7 +12,7 @@ use yibiao_records::Value;
 use crate::{
     connector::Connector,
     normaliser::Switches,
-    setup::{POLICE, RAW_PARTITIONS, Setup, Spot},
+    setup::{POLICE, POWER, RAW_PARTITIONS, STRICT_MAX, Setup, Spot},
     source::{Lies, Said, What},
     topics::{About, Message, Topics},
 };
@@ -38,6 +38,7 @@ pub struct Stands {
     pub index: i32,
     pub recorded_at_ms: i64,
     pub edition: Option<usize>,
+    pub strict: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -62,9 +63,15 @@ struct Last {
     value: Option<Vec<u8>>,
     /// Where it first came, or came again.
     first_offset: i64,
-    /// By which its place was looked up.
-    edition: Option<usize>,
+    by: By,
     claim: Option<Claim>,
+}
+
+/// What it was read and placed by.
+#[derive(Clone, Copy)]
+struct By {
+    edition: Option<usize>,
+    strict: bool,
 }
 
 /// What one record is to do.
@@ -75,21 +82,28 @@ enum Outcome {
     Accepted { asserts: bool, retracts: bool },
 }
 
-pub fn expected(setup: &Setup, topics: &Topics, switches: &Switches) -> Result<Expected> {
+pub fn expected(
+    setup: &Setup,
+    topics: &Topics,
+    editions: &Switches,
+    contracts: &Switches,
+) -> Result<Expected> {
     let mut expected = Expected::default();
     for (feed, partitions) in RAW_PARTITIONS.iter().enumerate() {
         for partition in 0..*partitions {
-            let none = Vec::new();
-            let switches = switches.get(&(feed, partition)).unwrap_or(&none);
+            let in_force = |switches: &Switches, offset: i64| {
+                let switches = switches.get(&(feed, partition))?;
+                switches.iter().rev().find(|(from, _)| *from <= offset).map(|(_, which)| *which)
+            };
             let mut keys = BTreeMap::new();
             let raw = topics.of(&(setup.feeds[feed].raw_topic.clone(), partition));
             for (offset, message) in (0..).zip(raw) {
-                let edition =
-                    switches.iter().rev().find(|(from, _)| *from <= offset).map(|(_, edition)| *edition);
+                let edition = in_force(editions, offset);
+                let by = By { edition, strict: in_force(contracts, offset) == Some(1) };
                 if edition.is_none() && feed != POLICE {
                     bail!("offset {offset} of feed {feed} was read without a gazetteer");
                 }
-                one(setup, &mut expected, &mut keys, partition, offset, edition, message)?;
+                one(setup, &mut expected, &mut keys, partition, offset, by, message)?;
             }
         }
     }
@@ -102,12 +116,12 @@ fn one(
     keys: &mut BTreeMap<String, Last>,
     partition: i32,
     offset: i64,
-    edition: Option<usize>,
+    by: By,
     message: &Message,
 ) -> Result<()> {
     let About::Raw { origin, said, .. } = &message.about else { bail!("no raw record") };
-    let now =
-        Last { value: message.value.clone(), first_offset: origin.unwrap_or(offset), edition, claim: None };
+    let first_offset = origin.unwrap_or(offset);
+    let now = Last { value: message.value.clone(), first_offset, by, claim: None };
     let outcome = outcome(setup, keys, said, now, origin.is_some());
     let counts = expected.counts.entry((said.feed, partition)).or_default();
     counts.received += 1;
@@ -133,7 +147,8 @@ fn one(
                 offset,
                 index: i32::from(retracts),
                 recorded_at_ms: message.timestamp_ms,
-                edition,
+                edition: by.edition,
+                strict: by.strict && said.feed == POWER,
             });
             match stands {
                 Some(stands) => drop(expected.facts.insert(key, stands)),
@@ -158,7 +173,8 @@ fn outcome(
     }
     if let Some(last) = last {
         let provisional = last.claim.as_ref().is_some_and(|claim| claim.spot.provisional);
-        if last.value == now.value && (!provisional || last.edition == now.edition) {
+        let same_contract = said.feed != POWER || last.by.strict == now.by.strict;
+        if last.value == now.value && same_contract && (!provisional || last.by.edition == now.by.edition) {
             last.first_offset = last.first_offset.max(now.first_offset);
             return Outcome::Unchanged;
         }
@@ -168,10 +184,17 @@ fn outcome(
         _ if now.value.is_none() => None,
         What::Gone => None,
         What::Broken => return Outcome::Refused,
+        What::Holds { payload, .. }
+            if said.feed == POWER && now.by.strict && payload[0] > Value::Decimal(STRICT_MAX) =>
+        {
+            return Outcome::Refused;
+        }
         What::Holds { lies, valid_from_ms, payload } => {
             let spot = match lies {
                 Lies::Here(spot) => Some(spot),
-                Lies::At(address) => now.edition.and_then(|edition| setup.spot(edition, said.feed, *address)),
+                Lies::At(address) => {
+                    now.by.edition.and_then(|edition| setup.spot(edition, said.feed, *address))
+                }
             };
             let Some(spot) = spot.cloned() else { return Outcome::Refused };
             Some(Claim { spot, valid_from_ms: *valid_from_ms, payload: payload.clone() })

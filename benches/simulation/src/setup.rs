@@ -52,6 +52,8 @@ pub struct Spot {
 
 pub struct Feed {
     pub contract: Contract,
+    /// Another version of it, under which some records are refused.
+    pub stricter: Option<Contract>,
     pub source: PlaceSource,
     pub raw_topic: Arc<str>,
     pub quarantine_topic: Arc<str>,
@@ -89,6 +91,7 @@ impl Setup {
                 raw_topic: contract.feed.raw_topic().into(),
                 quarantine_topic: contract.feed.quarantine_topic().into(),
                 std_topic: columns.std_topic().into(),
+                stricter: (*name == FEEDS[POWER]).then(|| stricter(&contract)),
                 contract,
             });
         }
@@ -130,6 +133,25 @@ impl Setup {
     pub fn spot(&self, edition: usize, feed: usize, address: usize) -> Option<&Spot> {
         self.spots.get(&(edition, feed, address)).and_then(Option::as_ref)
     }
+}
+
+impl Feed {
+    /// The contract, or its stricter version.
+    pub fn contract_of(&self, strict: bool) -> &Contract {
+        self.stricter.as_ref().filter(|_| strict).unwrap_or(&self.contract)
+    }
+}
+
+/// More than this is refused by the stricter contract, in thousandths.
+pub const STRICT_MAX: i64 = 1_500;
+
+fn stricter(contract: &Contract) -> Contract {
+    let mut contract = contract.clone();
+    contract.version = "1.1.0".into();
+    for field in contract.fields.iter_mut().filter(|field| field.name == "kwh") {
+        field.maximum = Some(STRICT_MAX);
+    }
+    contract
 }
 
 /// The place that the police know by this id.

@@ -16,6 +16,8 @@ pub enum Step {
     Wake(usize, usize),
     Kill,
     Pause,
+    /// Stops when it is at rest, and starts with another contract.
+    Upgrade,
     Replay(usize),
     SaveReplay,
     KillReplay,
@@ -39,6 +41,7 @@ pub enum Event {
     ReaderSetBack,
     MessageRepeated,
     GazetteerPublished,
+    ContractChanged,
     MessageLost,
     EditionTaken,
     EditionHeld,
@@ -49,7 +52,7 @@ pub enum Event {
 }
 
 impl Event {
-    pub const ALL: [Event; 16] = [
+    pub const ALL: [Event; 17] = [
         Event::ConnectorKilled,
         Event::NormaliserKilled,
         Event::NormaliserPaused,
@@ -59,6 +62,7 @@ impl Event {
         Event::ReaderSetBack,
         Event::MessageRepeated,
         Event::GazetteerPublished,
+        Event::ContractChanged,
         Event::MessageLost,
         Event::EditionTaken,
         Event::EditionHeld,
@@ -79,6 +83,7 @@ impl Event {
             Event::ReaderSetBack => "readers set back",
             Event::MessageRepeated => "messages repeated",
             Event::GazetteerPublished => "gazetteers put in force",
+            Event::ContractChanged => "contracts changed",
             Event::MessageLost => "messages lost with their producer",
             Event::EditionTaken => "shards that took another gazetteer",
             Event::EditionHeld => "batches that had to keep theirs",
@@ -101,6 +106,7 @@ pub struct Weights {
     pub kill_connector: u32,
     pub kill: u32,
     pub pause: u32,
+    pub upgrade: u32,
     pub publish: u32,
     pub replay: u32,
     pub kill_replay: u32,
@@ -125,6 +131,7 @@ impl Weights {
             kill_connector: seldom(),
             kill: seldom() * 2,
             pause: seldom() * 3,
+            upgrade: seldom(),
             publish: seldom(),
             replay: seldom(),
             kill_replay: seldom(),

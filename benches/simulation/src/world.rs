@@ -47,6 +47,8 @@ pub struct World<'a> {
     pub process: Process,
     pub fusers: Vec<Fuser>,
     pub switches: Switches,
+    /// From where on records were read by which contract: 1 is the stricter.
+    pub contracts: Switches,
     pub events: BTreeMap<Event, u64>,
     pub trace: Option<Vec<String>>,
     pub limits: Limits,
@@ -86,12 +88,13 @@ impl<'a> World<'a> {
             fusers.push(fuser.await?);
         }
         Ok(Self {
-            process: Process::open(setup, &state, limits, &topics, 0)?,
+            process: Process::open(setup, &state, limits, &topics, 0, false)?,
             connectors: connectors.collect(),
             setup,
             topics,
             fusers,
             switches: Switches::new(),
+            contracts: Switches::new(),
             events: BTreeMap::new(),
             trace: traces.then(|| vec![format!("{limits:?} {weights:?}")]),
             limits,

@@ -34,6 +34,7 @@ impl World<'_> {
             Step::Wake(zombie, worker) => self.wake(zombie, worker)?,
             Step::Kill => self.kill()?,
             Step::Pause => self.pause()?,
+            Step::Upgrade => self.upgrade()?,
             Step::Replay(feed) => {
                 let sent = self.replayer.send(self.setup, feed, &self.topics, self.now_ms);
                 self.note(|| format!("replay of feed {feed}: {sent} quarantined records"));
@@ -188,7 +189,7 @@ impl World<'_> {
     fn successor(&mut self) -> Result<Process> {
         let number = self.processes;
         self.processes += 1;
-        Process::open(self.setup, &self.process.state, self.limits, &self.topics, number)
+        Process::open(self.setup, &self.process.state, self.limits, &self.topics, number, self.process.strict)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -213,6 +214,19 @@ impl World<'_> {
         let number = paused.number;
         self.note(|| format!("process {number} is paused, the next one takes over"));
         self.zombies.push(paused);
+        Ok(())
+    }
+
+    /// The next process has another contract.
+    fn upgrade(&mut self) -> Result<()> {
+        self.process.strict = !self.process.strict;
+        let strict = self.process.strict;
+        for (feed, partition, next) in self.process.positions() {
+            self.contracts.entry((feed, partition)).or_default().push((next, usize::from(strict)));
+        }
+        self.process = self.successor()?;
+        self.count(Event::ContractChanged, 1);
+        self.note(|| format!("the process stops, the next one has the stricter contract: {strict}"));
         Ok(())
     }
 

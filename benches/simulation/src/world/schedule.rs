@@ -53,6 +53,7 @@ impl World<'_> {
         }
         steps.extend((!self.replayer.is_idle()).then_some((w.kill_replay, Step::KillReplay)));
         steps.push((w.kill, Step::Kill));
+        steps.extend(self.process.is_at_rest().then_some((w.upgrade, Step::Upgrade)));
         let is_at_a_batch = self.process.workers.iter().any(|worker| !worker.is_idle());
         steps.extend((is_at_a_batch && self.zombies.len() < ZOMBIES_MAX).then_some((w.pause, Step::Pause)));
         steps.push((w.repeat, Step::Repeat));
