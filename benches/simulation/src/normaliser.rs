@@ -310,7 +310,7 @@ fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
         _ => (None, None),
     };
     let (key, value) = (Some(message.key.as_slice()), message.value.as_deref());
-    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin }
+    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin, revised: false }
 }
 
 struct Sending<'a> {

@@ -106,7 +106,8 @@ impl Worker {
         }
     }
 
-    /// Puts a newer gazetteer in force, shard by shard, and commits that. See [`Shard::take_edition`].
+    /// Puts a newer gazetteer in force, shard by shard, and commits that to the disk: frames that are sent under it must
+    /// not outlive the knowledge of it in a power cut. See [`Shard::take_edition`].
     fn take_editions(&mut self) -> Result<(), Error> {
         let Some(current) = self.editions.borrow_and_update().clone() else { return Ok(()) };
         let mut commit = None;
@@ -118,7 +119,9 @@ impl Worker {
             tracing::info!(feed = %shard.id.feed, partition = shard.id.partition, version, next = %shard.record.next, "resolving by another gazetteer");
             commit.get_or_insert_with(|| self.shared.state.begin()).shard(&shard.id, &shard.record);
         }
-        commit.map_or(Ok(()), |commit| commit.commit())
+        let Some(commit) = commit else { return Ok(()) };
+        commit.commit()?;
+        self.shared.state.persist()
     }
 
     /// The batch's records by shard, each in its order.
