@@ -7,7 +7,11 @@ use tempfile::TempDir;
 use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Level, StandardAddress, Status};
 use yibiao_contracts::{Contract, Decoded, load_fact_kinds, load_file_on};
 use yibiao_normalise::{
-    Editions, GazetteerFolder, diff::Located, gazetteer::Edition, resolve::Places, source::PlaceSource,
+    Editions, GazetteerFolder,
+    diff::Located,
+    gazetteer::Edition,
+    resolve::{Places, Question},
+    source::PlaceSource,
 };
 use yibiao_records::{FactKinds, FeedId, PlaceId};
 use yibiao_tables::Tables;
@@ -111,7 +115,10 @@ impl Setup {
             for feed in [POWER, JUSTICE] {
                 let PlaceSource::Resolves(resolves) = &self.feeds[feed].source else { continue };
                 for (a, address) in ADDRESSES.iter().enumerate() {
-                    let found = places.locate(edition, resolves, &decoded(address)).ok();
+                    let decoded = decoded(address);
+                    let question = Question::of(resolves, &decoded);
+                    let (asked, from) = (question.hash(), decoded.valid_from_ms);
+                    let found = places.locate(edition, resolves, &question, asked, from).ok();
                     self.spots.insert((e, feed, a), found.map(|found| spot(&found)));
                 }
             }
