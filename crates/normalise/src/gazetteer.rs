@@ -123,8 +123,8 @@ impl Editions {
             return Ok(false);
         }
         let edition = match self.edition(&version) {
-            // Of an older format, or damaged: a builder makes it anew from the facts, and until then there is none.
-            Err(Error::Gazetteer(error @ yibiao_address::Error::Damaged { .. })) => {
+            // Of an older format, damaged or gone: a builder makes it anew from the facts, and until then there is none.
+            Err(Error::Gazetteer(error)) if is_lost(&error) => {
                 let mut told = self.0.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if told.replace(version.clone()) != Some(version) {
                     tracing::warn!(%error, "the gazetteer in force cannot be read, feeds wait for the next build");
@@ -156,6 +156,15 @@ impl Editions {
     }
 }
 
+/// Whether trying again cannot help, but a build can.
+fn is_lost(error: &yibiao_address::Error) -> bool {
+    match error {
+        yibiao_address::Error::Damaged { .. } => true,
+        yibiao_address::Error::Open { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -170,5 +179,8 @@ mod tests {
         let editions = Editions::open(folder).unwrap();
         assert!(editions.subscribe().borrow().is_none());
         assert!(!editions.refresh().unwrap());
+        std::fs::remove_file(editions.folder().path_of("old")).unwrap();
+        let editions = Editions::open(Folder::new(dir.path()).unwrap()).unwrap();
+        assert!(editions.subscribe().borrow().is_none());
     }
 }

@@ -91,6 +91,11 @@ pub const CATALOGUE: &[Described] = &[
         "1 while the feed is not read, because there is no gazetteer",
     ),
     gauge("yibiao_gazetteer_unusable", &["stage"], "1 while CURRENT names a gazetteer that is not in force"),
+    in_trouble(counter(
+        "yibiao_revised_records_total",
+        &["stage", "feed", "outcome"],
+        "records that another gazetteer answers otherwise: sent to be judged again, or expired from the raw topic",
+    )),
     // fusion
     counter("yibiao_applied_facts_total", &["stage"], "facts that changed the state"),
     counter("yibiao_warnings_total", &["stage", "state"], "warnings raised, updated and cleared"),
