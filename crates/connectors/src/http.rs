@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
-use yibiao_contracts::{Contract, Form};
 
 use crate::{
     Error, HttpSource, Mode, State,
@@ -37,15 +36,7 @@ struct Page<'a> {
 }
 
 /// Reads page after page; at the end, in [`Mode::Follow`], asks again at the source's pace.
-pub async fn pull(
-    intake: &mut Intake,
-    contract: &Contract,
-    source: &HttpSource,
-    mode: Mode,
-) -> Result<(), Error> {
-    if contract.ingest.form != Form::Json {
-        return Err(Error::Form { feed: contract.feed.to_string(), connector: "http", form: "no JSON" });
-    }
+pub async fn pull(intake: &mut Intake, source: &HttpSource, mode: Mode) -> Result<(), Error> {
     let asker = Asker::new(source)?;
     let mut cursor: HttpCursor = intake.resume().await?.unwrap_or_default();
     let mut sent: HashSet<u64> = HashSet::new();

@@ -29,4 +29,4 @@ pub mod run;
 pub use config::{FileSource, HttpSource, KafkaSource, Mode, Pace, PostgresSource, SourceConfig};
 pub use error::Error;
 pub use progress::{Progress, Snapshot, State};
-pub use run::{Summary, run};
+pub use run::{Summary, check, run};

@@ -28,7 +28,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::ToSql;
 use xxhash_rust::xxh3::xxh3_64;
-use yibiao_contracts::{Contract, Form};
+use yibiao_contracts::Contract;
 
 use crate::{
     Error, Mode, PostgresSource, State,
@@ -105,9 +105,6 @@ pub async fn pull(
     source: &PostgresSource,
     mode: Mode,
 ) -> Result<(), Error> {
-    if contract.ingest.form != Form::Json {
-        return Err(Error::Form { feed: contract.feed.to_string(), connector: "postgres", form: "no JSON" });
-    }
     let mut cursor: PostgresCursor = intake.resume().await?.unwrap_or_default();
     let session = intake.unless_stopped(Session::open(source, contract.ingest.zone_minutes)).await?;
     let columns = intake.unless_stopped(session.columns()).await?;

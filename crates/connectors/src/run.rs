@@ -1,7 +1,7 @@
 //! Runs one connector until its source ends or it is asked to stop, and waits for sources that are away.
 
 use tokio_util::sync::CancellationToken;
-use yibiao_contracts::Contract;
+use yibiao_contracts::{Contract, Form};
 use yibiao_records::Retry;
 use yibiao_topics::Client;
 
@@ -25,6 +25,29 @@ pub struct Summary {
     pub dropped: u64,
 }
 
+/// Whether a source can give what the contract describes; asks nobody.
+pub fn check(contract: &Contract, source: &SourceConfig) -> Result<(), Error> {
+    let feed = || contract.feed.to_string();
+    let is_json = contract.ingest.form == Form::Json;
+    match source {
+        SourceConfig::File(_) if matches!(contract.ingest.form, Form::Protobuf(_)) => {
+            Err(Error::Form { feed: feed(), connector: "file", form: "protobuf messages" })
+        }
+        SourceConfig::Postgres(_) if !is_json => {
+            Err(Error::Form { feed: feed(), connector: "postgres", form: "no JSON" })
+        }
+        SourceConfig::Http(_) if !is_json => {
+            Err(Error::Form { feed: feed(), connector: "http", form: "no JSON" })
+        }
+        SourceConfig::Postgres(_) if contract.ingest.cursor.is_none() => {
+            Err(Error::NoCursorColumns { feed: feed() })
+        }
+        SourceConfig::File(_) => Ok(()),
+        _ if contract.ingest.full_dump.is_some() => Err(Error::NoDump { feed: feed() }),
+        _ => Ok(()),
+    }
+}
+
 /// Brings `source` into the raw topic of the contract's feed. The raw topic and `yibiao.cursors` must exist.
 ///
 /// In [`Mode::Once`] it returns at the end of the source, in [`Mode::Follow`] when `shutdown` is cancelled. An
@@ -37,9 +60,7 @@ pub async fn run(
     shutdown: CancellationToken,
     progress: &Progress,
 ) -> Result<Summary, Error> {
-    if feed.ingest.full_dump.is_some() && !matches!(source, SourceConfig::File(_)) {
-        return Err(Error::NoDump { feed: feed.feed.to_string() });
-    }
+    check(feed, source)?;
     progress.set(State::Starting);
     let mut back_off = BackOff::new(source.pace());
     let mut intake = Intake::new(feed, source.identity(), client, &shutdown, progress)?;
@@ -56,7 +77,7 @@ pub async fn run(
         let pulled = match source {
             SourceConfig::File(source) => file::pull(&mut intake, feed, source, mode).await,
             SourceConfig::Postgres(source) => postgres::pull(&mut intake, feed, source, mode).await,
-            SourceConfig::Http(source) => http::pull(&mut intake, feed, source, mode).await,
+            SourceConfig::Http(source) => http::pull(&mut intake, source, mode).await,
             SourceConfig::Kafka(source) => kafka::pull(&mut intake, feed, source, mode).await,
         };
         let error = match pulled {

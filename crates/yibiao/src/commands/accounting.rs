@@ -1,5 +1,6 @@
 //! `yibiao accounting`: received = accepted + quarantined + unchanged, per feed.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -41,9 +42,9 @@ impl Accounting {
         })?;
         let feeds = normaliser.accounting().feeds();
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&feeds)?);
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&feeds)?)?;
         } else {
-            println!("{}", report::accounting(&feeds));
+            writeln!(std::io::stdout(), "{}", report::accounting(&feeds))?;
         }
         Ok(())
     }

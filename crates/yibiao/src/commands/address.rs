@@ -13,6 +13,7 @@ mod rows;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::io::Write as _;
 use yibiao_address::{Answer, Divisions, Language, Parsed, Query, Scratch, match_pair, parse};
 
 use answers::{Out, Said};
@@ -121,7 +122,7 @@ impl Address {
                     city: explain.city.as_deref(),
                     name: explain.name.as_deref(),
                 };
-                println!("{}", places.resolver.explain(&query, language));
+                writeln!(std::io::stdout(), "{}", places.resolver.explain(&query, language))?;
                 Ok(())
             }
         }

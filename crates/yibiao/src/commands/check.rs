@@ -1,5 +1,6 @@
 //! `yibiao check`: every problem of everything that is declared, at once.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -42,6 +43,11 @@ impl Check {
                         format!("the configuration has a source for {feed}, which has no contract")
                     }),
                 );
+                let declared = config.iter().flat_map(|config| &config.sources);
+                let both = declared.filter_map(|(feed, source)| Some((contracts.get(feed)?, source)));
+                let refused =
+                    both.filter_map(|(contract, source)| yibiao_connectors::check(contract, source).err());
+                problems.extend(refused.map(|error| error.to_string()));
             }
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
@@ -58,11 +64,11 @@ impl Check {
             Err(error) => problems.push(error.to_string()),
         }
         if problems.is_empty() {
-            println!("{feeds} feeds, tables, rules and deliveries are in order");
+            writeln!(std::io::stdout(), "{feeds} feeds, tables, rules and deliveries are in order")?;
             return Ok(());
         }
         for problem in &problems {
-            println!("{problem}");
+            writeln!(std::io::stdout(), "{problem}")?;
         }
         bail!("{} problems", problems.len())
     }

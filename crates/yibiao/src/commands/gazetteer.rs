@@ -1,5 +1,6 @@
 //! `yibiao gazetteer`: build or describe it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -45,7 +46,7 @@ impl Gazetteer {
                     &pipeline.client,
                     &pipeline.config.normalise,
                 )?;
-                println!("{}", serde_json::to_string_pretty(&builder.build().await?)?);
+                writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&builder.build().await?)?)?;
                 Ok(())
             }
             Gazetteer::Show { dir } => {
@@ -56,16 +57,17 @@ impl Gazetteer {
                         dir.display()
                     )
                 })?;
-                println!("version {version}");
+                writeln!(std::io::stdout(), "version {version}")?;
                 if let Some(base) = GazetteerFolder::base_of(&version) {
                     let report = Built::open(&folder.path_of(base))?.report().clone();
-                    println!(
+                    writeln!(
+                        std::io::stdout(),
                         "base {}\noverlay, with what it carries over:",
                         serde_json::to_string_pretty(&report)?
-                    );
+                    )?;
                 }
                 let gazetteer = Built::open(&folder.path_of(&version))?;
-                println!("{}", serde_json::to_string_pretty(gazetteer.report())?);
+                writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(gazetteer.report())?)?;
                 Ok(())
             }
         }
