@@ -92,7 +92,7 @@ pub struct FileSource {
     /// numbers in their names (`full-0001.csv`, `increment-0002.csv`), then of their names.
     pub path: PathBuf,
     /// A last line without its line break is waited for until the file has not changed for this long, or a later
-    /// file is there; and so is the end of a full dump.
+    /// file is there; and so is the end of a full dump before it counts.
     #[serde(with = "duration", default = "FileSource::settle")]
     pub settle: Duration,
     #[serde(default)]

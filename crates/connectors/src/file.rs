@@ -93,7 +93,8 @@ async fn read_entry(
             dump.files.as_ref().is_none_or(|pattern| folder::matches(pattern, &entry.name))
         });
     let age_ms = now_ms() - entry.modified_ms;
-    let may_end = is_dump && (mode == Mode::Once || age_ms >= source.settle.as_millis() as i64);
+    let is_settled = mode == Mode::Once || !is_last || age_ms >= source.settle.as_millis() as i64;
+    let may_end = is_dump && is_settled;
     let todo = cursor.todo(entry).await?;
     let from = match todo {
         Todo::Nothing if may_end => return dump::end(intake, cursor, entry).await,

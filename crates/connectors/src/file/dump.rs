@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A dump keeps its number over a crash, so that what is sent again belongs to the same one. Its end is told when the file
-//! has been read whole and nobody has written to it for a while; one that is replaced before is never ended.
+//! has been read whole, and a later file is there or nobody has written to it for a while; one that is replaced before is
+//! never ended.
 
 use serde::{Deserialize, Serialize};
 
