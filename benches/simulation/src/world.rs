@@ -5,7 +5,7 @@ mod schedule;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use yibiao_contracts::Door;
@@ -136,6 +136,17 @@ impl<'a> World<'a> {
         while let Some(step) = self.pick(false) {
             self.take(step).await?;
         }
+        self.open_again().await
+    }
+
+    /// Everything dies and is opened once more: there must be nothing left to do.
+    async fn open_again(&mut self) -> Result<()> {
+        self.take(Step::Kill).await?;
+        for fuser in 0..self.fusers.len() {
+            self.take(Step::KillFuser(fuser)).await?;
+        }
+        let left = self.pick(false);
+        ensure!(left.is_none(), "opened once more, there is something left to do: {left:?}");
         Ok(())
     }
 
