@@ -35,6 +35,10 @@ pub enum Error {
         "the feeds {feed} and {other} have the same place in the state, because their names have the same hash: give one of them another name"
     )]
     SamePrefix { feed: String, other: String },
+    #[error(
+        "the stage did not stop in order, and the contract of {feed} (or the program that reads by it) is another now: what was sent last was read by {before}; start once more with the former contract and program until nothing waits in partition {partition}, stop in order, and then change"
+    )]
+    ContractChanged { feed: String, before: String, partition: i32 },
     #[error("{doing} {path}: {source}; check the folder, its permissions and its free space")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error(
@@ -77,6 +81,7 @@ impl Error {
             Error::UnknownKind { .. }
             | Error::NoPlace { .. }
             | Error::SamePrefix { .. }
+            | Error::ContractChanged { .. }
             | Error::Partitions { .. }
             | Error::Damaged { .. }
             | Error::File { .. }

@@ -188,6 +188,12 @@ impl Normaliser {
                 let source = self.sources[&contract.feed].clone();
                 let record = state.shard(&id)?;
                 let mut shard = Shard::new(contract, source, kinds, partition, record, limits)?;
+                let end = client.watermarks(&shard.raw).await?.high;
+                if shard.is_owed_by_another_contract(end) {
+                    let feed = contract.feed.to_string();
+                    let before = shard.record.contract_version.unwrap_or_default();
+                    return Err(Error::ContractChanged { feed, before, partition });
+                }
                 if !shard.source.needs_gazetteer() {
                     defining.push(shard);
                     continue;
@@ -195,7 +201,7 @@ impl Normaliser {
                 if let Some(version) = shard.record.gazetteer_version.clone() {
                     match editions.edition(&version) {
                         Ok(edition) => {
-                            shard.held_until = client.watermarks(&shard.raw).await?.high;
+                            shard.held_until = end;
                             shard.edition = Some(edition);
                         }
                         Err(error) => {

@@ -138,6 +138,31 @@ impl Shard {
         true
     }
 
+    fn contract(&self) -> String {
+        format!("{:032x}", self.contract_hash)
+    }
+
+    /// Notes that nothing is sent that is not committed, or that something may be from now on, and by which contract. False
+    /// where that was noted already.
+    pub fn rest(&mut self, at_rest: bool) -> bool {
+        let before = self.record.clone();
+        self.record.at_rest = at_rest;
+        if !at_rest {
+            self.record.contract_version = Some(self.contract_version.clone());
+            self.record.contract = Some(self.contract());
+        }
+        self.record != before
+    }
+
+    /// Whether facts may have been sent, by another contract than the present, of records that lie before `end` and
+    /// are not committed: after a death. Read by the present contract, they might say something else in the same position,
+    /// which fusion would take for a repetition.
+    pub fn is_owed_by_another_contract(&self, end: NextOffset) -> bool {
+        let ShardRecord { next, at_rest, contract, .. } = &self.record;
+        let another = contract.as_ref().is_some_and(|contract| *contract != self.contract());
+        another && !at_rest && *next < end
+    }
+
     /// Begins a batch: reads at once, in key order, what is known of its records.
     pub fn begin<'a>(
         &mut self,
@@ -153,7 +178,6 @@ impl Shard {
             }
         }
         state.known(&mut self.keys, &mut self.known)?;
-        self.record.contract_version = Some(self.contract_version.clone());
         let gazetteer = self.edition.as_ref().map(|edition| edition.version().to_owned());
         self.header.gazetteer_version = gazetteer.clone().unwrap_or_default();
         self.record.gazetteer_version = gazetteer;

@@ -55,6 +55,12 @@ pub struct ShardRecord {
     pub contract_version: Option<String>,
     /// None for feeds that do not resolve addresses.
     pub gazetteer_version: Option<String>,
+    /// Of everything in the contract by which records are read, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// The shard was stopped in order: nothing was sent beyond `next`.
+    #[serde(default)]
+    pub at_rest: bool,
     /// Of a feed of full dumps, after the first record of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump: Option<Dump>,

@@ -46,6 +46,8 @@ impl Worker {
     pub fn run(mut self, runtime: &Handle) -> Result<(), Error> {
         let _entered = runtime.enter();
         let start = self.shards.iter().map(|shard| (shard.raw.clone(), shard.record.next)).collect();
+        // Before anything is sent, so that a death leaves the shards as not at rest.
+        self.rest(false)?;
         let mut reader = self.shared.client.reader(&self.name, start)?;
         let producer = self.shared.client.producer()?;
         let mut outlet = ToBroker { producer, stop: self.stop.clone() };
@@ -54,7 +56,7 @@ impl Worker {
         loop {
             // Also where nothing comes: what stands is to be asked again.
             self.take_editions()?;
-            let Some(batch) = runtime.block_on(self.gather(&mut reader))? else { return Ok(()) };
+            let Some(batch) = runtime.block_on(self.gather(&mut reader))? else { return self.rest(true) };
             if batch.is_empty() {
                 continue;
             }
@@ -66,6 +68,18 @@ impl Worker {
             }
             reader.commit_for_display(&positions);
         }
+    }
+
+    /// Notes on the disk whether something may be sent that is not committed. See [`Shard::rest`].
+    fn rest(&mut self, at_rest: bool) -> Result<(), Error> {
+        let mut commit = self.shared.state.begin();
+        for shard in &mut self.shards {
+            if shard.rest(at_rest) {
+                commit.shard(&shard.id, &shard.record);
+            }
+        }
+        commit.commit()?;
+        self.shared.state.persist()
     }
 
     /// A batch: what comes within the configured time after the first record, up to the limits. None at the stop.

@@ -182,13 +182,20 @@ async fn a_restart_ends_under_the_old_gazetteer_what_it_may_have_sent_under_it()
     let running = site.run();
     running.received(ELECTRICITY, 1).await;
     site.produce(ELECTRICITY, &[unknown_room("E3"), unknown_room("E4")], None).await;
-    running.received(ELECTRICITY, 3).await;
+    // E1 is asked again, as it has another place now.
+    running.received(ELECTRICITY, 4).await;
     running.stop().await;
-    for (_, fact) in site.facts("electricity").await {
-        let came_later = ["E3", "E4"].iter().any(|meter| fact.source_key.starts_with(meter));
-        assert!(fact.place == known || fact.provisional);
-        assert_eq!(fact.place == known, came_later, "{fact:?}");
+    let facts = site.facts("electricity").await;
+    let places = |meter: &str| {
+        let of = facts.iter().map(|(_, fact)| fact).filter(|fact| fact.source_key.starts_with(meter));
+        of.map(|fact| (fact.raw, (fact.statement, fact.place == known))).collect::<BTreeMap<_, _>>()
+    };
+    for meter in ["E3", "E4"] {
+        assert!(places(meter).values().all(|(_, is_known)| *is_known), "{meter}");
     }
+    let e1: Vec<_> = places("E1").into_values().collect();
+    let (assert, retract) = (Statement::Assert, Statement::Retract);
+    assert_eq!(e1, [(assert, false), (retract, false), (assert, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,16 +240,19 @@ async fn quarantined_records_are_replayed_once_by_their_reason() {
     assert_eq!(retracted.count() as u64, withdrawn);
     assert_eq!(builder.build().await.unwrap().standard_addresses, half.len() as u64);
 
+    // They are asked again by themselves; who replays them all the same changes nothing.
+    running.received(DISPUTES, 22).await;
+    assert_eq!(running.outcomes(DISPUTES), [22, 11, 11, 0]);
     let feed = DISPUTES.parse().unwrap();
     let first = replay(&site.client, &feed, &[Reason::AddressAmbiguous]).await.unwrap();
     assert_eq!((first.sent_total(), first.read, first.skipped), (10, 11, 0));
-    running.received(DISPUTES, 22).await;
-    assert_eq!(running.outcomes(DISPUTES), [22, 11, 11, 0]);
+    running.received(DISPUTES, 32).await;
+    assert_eq!(running.outcomes(DISPUTES), [32, 11, 11, 10]);
     assert_eq!(replay(&site.client, &feed, &[Reason::AddressAmbiguous]).await.unwrap().sent_total(), 0);
     let all = replay(&site.client, &feed, &[]).await.unwrap();
     assert_eq!(all.sent, BTreeMap::from([("empty_address".to_owned(), 1)]));
-    running.received(DISPUTES, 23).await;
-    assert_eq!(running.outcomes(DISPUTES), [23, 11, 12, 0]);
+    running.received(DISPUTES, 33).await;
+    assert_eq!(running.outcomes(DISPUTES), [33, 11, 12, 10]);
     running.stop().await;
 }
 
@@ -313,4 +323,31 @@ async fn a_std_topic_with_another_number_of_partitions_is_refused() {
         Normaliser::open(site.config(), contracts, kinds, site.client.clone(), &state, &gazetteer).unwrap();
     let error = normaliser.run(CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Partitions { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_death_another_contract_waits_until_what_was_sent_by_the_former_is_committed() {
+    let mut site = Site::start().await;
+    site.produce_city(&city()).await;
+    let stop = CancellationToken::new();
+    let ended = site.open().before_commit(Arc::new(|| false)).run(stop).await;
+    assert!(matches!(ended, Err(Error::StoppedByTest)), "{ended:?}");
+
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    running.stop().await;
+    let former = site.contracts[POLICE].clone();
+    let mut changed = (*former).clone();
+    changed.version = "2.0.0".into();
+    site.contracts.insert(POLICE, Arc::new(changed));
+    // After an order to stop, another contract is taken as it is.
+    site.run().stop().await;
+
+    site.produce_city(&city()).await;
+    let ended = site.open().before_commit(Arc::new(|| false)).run(CancellationToken::new()).await;
+    assert!(matches!(ended, Err(Error::StoppedByTest)), "{ended:?}");
+    site.contracts.insert(POLICE, former);
+    let refused = site.open().run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::ContractChanged { .. }), "{refused}");
+    assert!(refused.to_string().contains("2.0.0"), "{refused}");
 }
