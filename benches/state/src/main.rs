@@ -158,12 +158,16 @@ fn measure_all(run: &Run, uniform: &Batches, skewed: &Batches) -> Result<()> {
         load::load(&*store, &folder, city, *how, &report)?;
     }
     let store = run.open()?;
+    measure::cache(&folder)?;
     reads::reads(&*store, city, &report)?;
     let mut next = batch::last_batch(&*store)? + 1;
     for batches in [uniform, skewed] {
         steady::steady(&*store, &folder, batches, next..next + run.batches, &report)?;
         next += run.batches;
     }
+    // What follows is checked against uniform batches.
+    steady::BatchTimes::default().run(&*store, uniform, next)?;
+    next += 1;
     if !run.no_checkpoint {
         checkpoint::checkpoint(&*store, run, uniform, next, &report)?;
     }
