@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{KeyspaceCreateOptions, PersistMode, Readable, config::PinningPolicy};
 use yibiao_records::Fault;
 
 /// A store that cannot be opened, read or written.
@@ -75,6 +75,21 @@ impl Default for Options {
     }
 }
 
+/// A journal stays until every keyspace that wrote to it was flushed, and some hardly ever are. All of it is read at the next
+/// start: with the engine's own 512 MiB that took four times as long (docs/adr/0002-state-store.md).
+const JOURNALS_MAX_BYTES: u64 = 64 << 20;
+
+/// Indexes and filters stay in memory, about 3 bytes a row: else blocks of half a megabyte of them go through the cache, and a
+/// read of one place takes milliseconds now and then. Stored with a keyspace when it is made.
+fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(memtable_bytes)
+        .filter_block_partitioning_policy(PinningPolicy::all(false))
+        .index_block_partitioning_policy(PinningPolicy::all(false))
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
+}
+
 /// Which keyspace: the index into the names given to [`Store::open`].
 pub type Keyspace = usize;
 
@@ -118,15 +133,14 @@ impl Store {
             // With more, the first hands each compaction back to the queue at once, and takes it again, as long as
             // another is at one (fjall 3.1): it spins, and cost a third of the processor's time.
             .worker_threads(1)
+            .max_journaling_size(JOURNALS_MAX_BYTES)
             .open()
             .map_err(opening)?;
         let memtable = (options.write_buffer_bytes / 2).clamp(4 << 20, 64 << 20);
         let memtables_max_bytes = memtable * 2 * keyspaces.len() as u64;
         let keyspaces = keyspaces
             .iter()
-            .map(|name| {
-                database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable))
-            })
+            .map(|name| database.keyspace(name, || keyspace_options(memtable)))
             .collect::<Result<_, _>>()
             .map_err(opening)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
