@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write, sync::Arc, time::Duration};
 
-use yibiao_connectors::{Error, Mode, PostgresSource, SourceConfig};
+use yibiao_connectors::{Error, HttpSource, Mode, SourceConfig};
 use yibiao_contracts::FullDump;
 use yibiao_records::Provenance;
 
@@ -119,8 +119,10 @@ async fn a_file_that_is_still_written_has_no_end_yet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_knows_no_end_of_a_dump_is_refused() {
-    let bench = bench(None).await;
-    let source = PostgresSource::new("postgresql://127.0.0.1:1/x", "water");
-    let error = bench.once(&SourceConfig::Postgres(source)).await.unwrap_err();
+    let mut bench = Bench::start("justice/mediation-cases").await;
+    let full = FullDump { files: None, gone_max_percent: 20 };
+    Arc::make_mut(&mut bench.contract).ingest.full_dump = Some(full);
+    let source = HttpSource::new("http://127.0.0.1:1/", "token");
+    let error = bench.once(&SourceConfig::Http(source)).await.unwrap_err();
     assert!(matches!(error, Error::NoDump { .. }), "{error}");
 }
