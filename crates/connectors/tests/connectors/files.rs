@@ -83,7 +83,6 @@ async fn a_connector_that_was_killed_goes_on_and_no_record_is_lost() {
     let raw = bench.raw().await;
     let keys: BTreeSet<&[u8]> = raw.iter().map(|message| message.key().unwrap()).collect();
     assert_eq!(keys.len(), RECORDS);
-    assert!(raw.len() < 3 * RECORDS, "{} records", raw.len());
     // A finished source is not read again.
     assert_eq!(bench.once(&bench.files()).await.unwrap().records, 0);
 }
