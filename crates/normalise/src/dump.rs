@@ -54,7 +54,7 @@ pub struct Sweep {
 
 impl Sweep {
     pub fn passed(&mut self, fact: FactId) {
-        self.after = Some(format!("{:032x}", u128::from_be_bytes(*fact.as_bytes())));
+        self.after = Some(fact.to_string());
         self.gone += 1;
     }
 

@@ -1,14 +1,14 @@
 //! What the stage remembers, and how far it has read: one atomic batch for both.
 //!
-//! | keyspace  | key                                                | value                         |
-//! |-----------|----------------------------------------------------|-------------------------------|
-//! | `records` | hash of the feed (4), partition (2), fact id (16)   | [`Known`], about 110 bytes    |
-//! | `shards`  | `<department>/<feed>` 0x1f partition                | [`ShardRecord`] as JSON       |
-//! | `about`   | `std_partitions`                                   | the number, decimal           |
-//! | `waiting` | as in `records`                                    | [`Waiting`], 32 bytes         |
-//! | `questions` | hash of the question (16)                        | [`Question`] as JSON          |
-//! | `about`   | `revised` 0x1f and the shard's key                 | version of the gazetteer by which its records were asked again |
-//! | `seen`    | feed and partition (6), dump (8), list (4)          | fact ids (16 each), ascending |
+//! | keyspace    | key                                               | value                         |
+//! |-------------|---------------------------------------------------|-------------------------------|
+//! | `records`   | hash of the feed (4), partition (2), fact id (16) | [`Known`], about 110 bytes    |
+//! | `waiting`   | as in `records`                                   | [`Waiting`], 32 bytes         |
+//! | `questions` | hash of the question (16)                         | [`Question`] as JSON          |
+//! | `seen`      | feed and partition (6), dump (8), list (4)        | fact ids (16 each), ascending |
+//! | `shards`    | `<department>/<feed>` 0x1f partition              | [`ShardRecord`] as JSON       |
+//! | `about`     | `std_partitions`                                  | the number, decimal           |
+//! | `about`     | `revised` 0x1f and the shard's key                | the gazetteer by which its records were asked again |
 
 mod known;
 
@@ -232,7 +232,8 @@ impl State {
         bytes.ok_or_else(|| self.damaged("a dump", "a list of its records is missing"))
     }
 
-    /// How many lists of dumps there are.
+    /// How many lists of dumps there are. For tests.
+    #[doc(hidden)]
     pub fn seen_lists(&self) -> Result<usize, Error> {
         self.0.prefix(SEEN, b"").try_fold(0, |lists, pair| pair.map(|_| lists + 1).map_err(Error::from))
     }

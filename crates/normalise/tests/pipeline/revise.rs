@@ -1,6 +1,6 @@
 //! What another gazetteer answers otherwise.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use yibiao_address::{StandardAddress, Status};
 use yibiao_normalise::GazetteerBuilder;
@@ -41,6 +41,17 @@ async fn until(what: &str, running: &Running, is: impl Fn([u64; 4]) -> bool) {
     }
 }
 
+/// The stage with a gazetteer of the whole city.
+async fn with_gazetteer(site: &Site) -> (Running, GazetteerBuilder) {
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    let config = site.config();
+    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
+    builder.build().await.unwrap();
+    (running, builder)
+}
+
 fn row(of: &str) -> StandardAddress {
     city().into_iter().find(|row| row.place == place(of).get() as u64).unwrap()
 }
@@ -48,12 +59,7 @@ fn row(of: &str) -> StandardAddress {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_building_that_is_registered_at_last_are_accepted_and_others_are_left_alone() {
     let site = Site::of([POLICE, ELECTRICITY, DISPUTES]).await;
-    site.produce_city(&city()).await;
-    let running = site.run();
-    running.received(POLICE, city().len() as u64).await;
-    let config = site.config();
-    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
-    builder.build().await.unwrap();
+    let (running, mut builder) = with_gazetteer(&site).await;
     let unknown = "南京市鼓楼区上海路12号青禾新村3幢1单元101室";
     let readings = [
         reading("E1", A, "2025-11-03", "3.5"),
@@ -79,7 +85,7 @@ async fn records_of_a_building_that_is_registered_at_last_are_accepted_and_other
     ])
     .await;
     running.received(POLICE, city().len() as u64 + 3).await;
-    builder.build().await.unwrap();
+    let version = builder.build().await.unwrap().version;
     until("both are accepted", &running, |[_, accepted, ..]| accepted == 4).await;
     assert_eq!(running.outcomes(ELECTRICITY), [8, 4, 4, 0]);
     let stands = standing(&site).await;
@@ -89,7 +95,11 @@ async fn records_of_a_building_that_is_registered_at_last_are_accepted_and_other
 
     running.stop().await;
     let running = site.run();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let revised = running.accounting.wait_until(|feeds| {
+        let account = &feeds[&ELECTRICITY.parse().unwrap()];
+        account.partitions.iter().all(|partition| partition.revised_by.as_ref() == Some(&version))
+    });
+    tokio::time::timeout(WAIT, revised).await.unwrap();
     assert_eq!(running.outcomes(ELECTRICITY), [8, 4, 4, 0], "nothing is asked a second time");
     running.stop().await;
 }
@@ -97,12 +107,7 @@ async fn records_of_a_building_that_is_registered_at_last_are_accepted_and_other
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_move_to_the_place_that_took_over_their_address() {
     let site = Site::of([POLICE, ELECTRICITY, DISPUTES]).await;
-    site.produce_city(&city()).await;
-    let running = site.run();
-    running.received(POLICE, city().len() as u64).await;
-    let config = site.config();
-    let mut builder = GazetteerBuilder::new(&running.editions, &site.kinds, &site.client, &config).unwrap();
-    builder.build().await.unwrap();
+    let (running, mut builder) = with_gazetteer(&site).await;
     let mut readings: Vec<String> =
         (1..=50).map(|meter| reading(&format!("E{meter}"), A, "2025-11-03", "3.5")).collect();
     readings.push(reading("E99", "青禾新村1幢1单元201室", "2025-11-03", "1"));
