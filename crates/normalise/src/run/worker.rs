@@ -66,7 +66,10 @@ impl Worker {
                 Err(Error::Interrupted) => return Ok(()),
                 other => other?,
             }
-            reader.commit_for_display(&positions);
+            // At a stop not all of the batch may have been taken.
+            if !self.stop.is_cancelled() {
+                reader.commit_for_display(&positions);
+            }
         }
     }
 
@@ -164,11 +167,8 @@ impl Worker {
         runtime: &Handle,
     ) -> Result<(), Error> {
         let mut taken = vec![0; parts.len()];
-        while self.judge_round(parts, &mut taken, places, outlet, runtime)? {
-            if self.stop.is_cancelled() {
-                return Err(Error::Interrupted);
-            }
-        }
+        // At a stop the rest stays in the raw topic: what a round sent is committed.
+        while self.judge_round(parts, &mut taken, places, outlet, runtime)? && !self.stop.is_cancelled() {}
         parts.iter_mut().for_each(Vec::clear);
         Ok(())
     }

@@ -351,3 +351,23 @@ async fn after_a_death_another_contract_waits_until_what_was_sent_by_the_former_
     assert!(matches!(refused, Error::ContractChanged { .. }), "{refused}");
     assert!(refused.to_string().contains("2.0.0"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_stop_in_the_midst_of_a_batch_leaves_the_stage_at_rest() {
+    let mut site = Site::start().await;
+    site.produce_city(&city()).await;
+    let stop = CancellationToken::new();
+    let ordered = stop.clone();
+    let hook = Arc::new(move || {
+        ordered.cancel();
+        true
+    });
+    site.open().before_commit(hook).run(stop).await.unwrap();
+    let mut changed = (*site.contracts[POLICE]).clone();
+    changed.version = "2.0.0".into();
+    site.contracts.insert(POLICE, Arc::new(changed));
+    site.produce_city(&city()).await;
+    let running = site.run();
+    running.received(POLICE, 2 * city().len() as u64).await;
+    running.stop().await;
+}
