@@ -30,7 +30,7 @@ mod events;
 pub mod gazetteer;
 pub mod replay;
 pub mod resolve;
-mod revise;
+pub mod revise;
 pub mod run;
 pub mod shard;
 pub mod source;

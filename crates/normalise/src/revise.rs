@@ -11,29 +11,27 @@
 //! walk is repeated then, and what was sent twice is found unchanged. Where the new gazetteer has no answer, what stood
 //! stays. Only what is affected is sent; bytes that have left the raw topic cannot be, and are counted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+pub mod walk;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use yibiao_address::Memo;
-use yibiao_records::{FactId, NextOffset, TopicPartition};
+use yibiao_records::{NextOffset, TopicPartition};
 use yibiao_topics::{Client, Outgoing, Reader, message::header};
 
 use crate::{
     Accounting, Error,
     decode::{ORIGIN, REVISED},
-    diff::Located,
     events,
-    gazetteer::{Edition, Editions},
-    resolve::{Places, Question},
+    gazetteer::Editions,
     source::Resolves,
     state::{ShardId, ShardPrefix, State},
 };
+use walk::Walk;
 
 /// How often shards are looked at that have not taken the gazetteer in force.
 const LOOK: Duration = Duration::from_millis(200);
-/// Records that are asked again in one pass over a raw partition: 32 MiB of offsets.
-const PASS_RECORDS: usize = 4 << 20;
 /// With more between two wanted records, the reader starts anew at the second.
 const FAR: i64 = 50_000;
 const BATCH_RECORDS: usize = 1_000;
@@ -157,97 +155,5 @@ impl Reviser {
         }
         producer.flush().await?;
         Ok(sent)
-    }
-}
-
-/// How far a walk over a shard's records has come.
-#[derive(Default)]
-struct Walk {
-    /// None: from the first on.
-    standing: Option<FactId>,
-    waiting: Option<FactId>,
-    standing_done: bool,
-    waiting_done: bool,
-}
-
-impl Walk {
-    fn is_at_end(&self) -> bool {
-        self.standing_done && self.waiting_done
-    }
-
-    /// The raw offsets, ascending, of the next records that this edition answers otherwise.
-    fn go_on(
-        mut self,
-        state: &State,
-        shard: ShardPrefix,
-        feed: &Resolves,
-        edition: &Edition,
-        cache: usize,
-    ) -> Result<(Self, Vec<i64>), Error> {
-        let mut asks = Asks { state, feed, edition, places: Places::new(cache), questions: Memo::new(cache) };
-        let mut offsets = Vec::new();
-        let first = FactId::from_bytes([0; 16]);
-        if !self.standing_done {
-            self.standing_done = true;
-            for record in state.records(shard, self.standing.unwrap_or(first)) {
-                let (key, known) = record?;
-                let Some(standing) = known.standing.filter(|it| it.asked != 0) else { continue };
-                if standing.gazetteer == edition.short() {
-                    continue;
-                }
-                let moved = asks.answer(standing.asked, standing.valid_from_ms)?.is_some_and(|now| {
-                    (now.place, now.level, now.provisional, now.division_code)
-                        != (standing.place, standing.level, standing.provisional, standing.division_code)
-                });
-                if moved {
-                    offsets.push(known.origin);
-                    self.standing = Some(key.fact());
-                    if offsets.len() >= PASS_RECORDS {
-                        self.standing_done = false;
-                        break;
-                    }
-                }
-            }
-        }
-        if self.standing_done && !self.waiting_done {
-            self.waiting_done = true;
-            for record in state.waiting(shard, self.waiting.unwrap_or(first)) {
-                let (key, waiting) = record?;
-                if asks.answer(waiting.asked, waiting.valid_from_ms)?.is_some() {
-                    offsets.push(waiting.origin);
-                    self.waiting = Some(key.fact());
-                    if offsets.len() >= PASS_RECORDS {
-                        self.waiting_done = false;
-                        break;
-                    }
-                }
-            }
-        }
-        offsets.sort_unstable();
-        offsets.dedup();
-        Ok((self, offsets))
-    }
-}
-
-struct Asks<'a> {
-    state: &'a State,
-    feed: &'a Resolves,
-    edition: &'a Edition,
-    places: Places,
-    questions: Memo<Arc<Question<'static>>>,
-}
-
-impl Asks<'_> {
-    /// The place, if the edition has one.
-    fn answer(&mut self, asked: u128, valid_from_ms: i64) -> Result<Option<Located>, Error> {
-        let question = match self.questions.get(asked) {
-            Some(question) => question.clone(),
-            None => {
-                let Some(question) = self.state.question(asked)?.map(Arc::new) else { return Ok(None) };
-                self.questions.put(asked, question.clone());
-                question
-            }
-        };
-        Ok(self.places.locate(self.edition, self.feed, &question, asked, valid_from_ms).ok())
     }
 }
