@@ -198,30 +198,32 @@ impl Shard {
         }
         self.record.counts.received += 1;
         self.record.next = NextOffset::after(record.offset);
+        let origin = record.first_offset();
         match self.judge(record, state, places)? {
             Outcome::Unchanged(refreshed) => {
                 self.record.counts.unchanged += 1;
                 if let Some((key, known)) = refreshed {
+                    self.waits_no_longer(key, origin, state)?;
                     self.learn(key, known);
                 }
             }
             Outcome::Superseded(key) => {
                 self.record.counts.unchanged += 1;
-                self.waits_no_longer(key, state)?;
+                self.waits_no_longer(key, origin, state)?;
             }
             Outcome::Refused { refusal, challenged, waits } => {
                 if let Some((key, known)) = challenged {
                     self.learn(key, known);
                 }
                 if let Some((key, waiting)) = waits {
-                    self.waits.insert(key, Some(waiting));
+                    self.waits(key, waiting, state)?;
                 }
                 let rejection = emit::rejection(&self.header, record, &refusal);
                 outlet.quarantine(&self.quarantine_topic, record, &rejection)?;
                 self.record.counts.quarantine(refusal.reason);
             }
             Outcome::Decided { key, source_key, fact, decision } => {
-                self.waits_no_longer(key, state)?;
+                self.waits_no_longer(key, origin, state)?;
                 match *decision {
                     Decision::Unchanged { refreshed } => {
                         self.record.counts.unchanged += 1;
@@ -296,10 +298,27 @@ impl Shard {
         self.learnt.push(key);
     }
 
-    /// A version of the record was taken, or is older than one that was.
-    fn waits_no_longer(&mut self, key: RecordKey, state: &State) -> Result<(), Error> {
+    /// The version of the record that waits for another gazetteer: the last one that was refused.
+    fn waiting(&self, key: RecordKey, state: &State) -> Result<Option<Waiting>, Error> {
+        match self.waits.get(&key) {
+            Some(waiting) => Ok(*waiting),
+            None => state.waiting_at(key),
+        }
+    }
+
+    /// A version of the record was refused that another gazetteer may place.
+    fn waits(&mut self, key: RecordKey, version: Waiting, state: &State) -> Result<(), Error> {
+        if self.waiting(key, state)?.is_none_or(|waiting| waiting.origin <= version.origin) {
+            self.waits.insert(key, Some(version));
+        }
+        Ok(())
+    }
+
+    /// The version of the record that first came at `origin` was taken, or is older than one that was. A later one may
+    /// wait all the same: the taken one may be asked again, or come from quarantine.
+    fn waits_no_longer(&mut self, key: RecordKey, origin: i64, state: &State) -> Result<(), Error> {
         let may_wait = self.source.needs_gazetteer();
-        if may_wait && (self.waits.contains_key(&key) || state.is_waiting(key)?) {
+        if may_wait && self.waiting(key, state)?.is_some_and(|waiting| waiting.origin <= origin) {
             self.waits.insert(key, None);
         }
         Ok(())

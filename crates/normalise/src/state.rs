@@ -192,8 +192,10 @@ impl State {
         self.of_shard(WAITING, shard, from, Waiting::from_bytes)
     }
 
-    pub fn is_waiting(&self, key: RecordKey) -> Result<bool, Error> {
-        Ok(self.0.get(WAITING, key.0)?.is_some())
+    pub fn waiting_at(&self, key: RecordKey) -> Result<Option<Waiting>, Error> {
+        let Some(bytes) = self.0.get(WAITING, key.0)? else { return Ok(None) };
+        let waiting = Waiting::from_bytes(&bytes);
+        Ok(Some(waiting.ok_or_else(|| self.damaged("a record that waits", "it is of another form"))?))
     }
 
     fn of_shard<T: 'static>(

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use yibiao_address::{StandardAddress, Status};
-use yibiao_normalise::GazetteerBuilder;
-use yibiao_records::{PlaceId, Statement};
+use yibiao_normalise::{
+    GazetteerBuilder,
+    state::{RecordKey, ShardPrefix},
+};
+use yibiao_records::{FactId, PlaceId, Statement};
 
 use crate::{
     site::{Running, Site, WAIT},
-    support::{DISPUTES, ELECTRICITY, POLICE, city, place, reading},
+    support::{Bench, DISPUTES, ELECTRICITY, POLICE, Raw, city, place, reading},
 };
 
 const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
@@ -126,4 +129,48 @@ async fn facts_move_to_the_place_that_took_over_their_address() {
     let moved = stands.values().filter(|at| **at == place("QH-1-1-102")).count();
     assert_eq!((moved, stands.len()), (50, 51));
     running.stop().await;
+}
+
+/// The record of one meter's reading, that was said at A, then at a building nobody knows.
+fn moved_to_where_nobody_knows() -> (Bench, [Raw; 2], RecordKey) {
+    let mut bench = Bench::new(ELECTRICITY);
+    let at = |address| bench.json(&reading("E1", address, "2025-11-03", "3.5"));
+    let versions = [at(A), at("青禾新村3幢1单元101室")];
+    let fact = FactId::derive(&bench.shard.id.feed, std::str::from_utf8(&versions[0].key).unwrap(), 0);
+    let key = RecordKey::new(ShardPrefix::new(&bench.shard.id), fact);
+    bench.send(&versions);
+    assert_eq!(bench.outcomes(), [2, 1, 1, 0]);
+    (bench, versions, key)
+}
+
+fn waits_since(bench: &Bench, key: RecordKey) -> Option<i64> {
+    bench.state.waiting_at(key).unwrap().map(|waiting| waiting.origin)
+}
+
+#[test]
+fn a_version_waits_on_when_an_earlier_one_is_asked_again() {
+    let (mut bench, [first, second], key) = moved_to_where_nobody_knows();
+    assert_eq!(waits_since(&bench, key), Some(1));
+    // The first is found unchanged, and after that another is refused that came before the second.
+    bench.send(&[Raw { origin: Some(0), revised: true, ..first.clone() }]);
+    assert_eq!(waits_since(&bench, key), Some(1));
+    bench.send(&[Raw { origin: Some(0), ..second.clone() }]);
+    assert_eq!(waits_since(&bench, key), Some(1));
+    // It is itself asked again, still without an answer.
+    bench.send(&[Raw { origin: Some(1), revised: true, ..second.clone() }]);
+    assert_eq!(waits_since(&bench, key), Some(1));
+    // A third, and the second from quarantine.
+    bench.send(&[second.clone(), Raw { origin: Some(1), ..second }]);
+    assert_eq!(waits_since(&bench, key), Some(5));
+}
+
+#[test]
+fn a_version_waits_no_longer_when_its_source_has_said_something_since() {
+    let (mut bench, [first, _], key) = moved_to_where_nobody_knows();
+    bench.send(std::slice::from_ref(&first));
+    assert_eq!(waits_since(&bench, key), None);
+
+    let (mut bench, [first, _], key) = moved_to_where_nobody_knows();
+    bench.send(&[Raw::tombstone(&first)]);
+    assert_eq!(waits_since(&bench, key), None);
 }
