@@ -128,8 +128,15 @@ struct Shared {
 struct Books {
     shards: BTreeMap<ShardId, ShardRecord>,
     ends: BTreeMap<ShardId, NextOffset>,
+    /// The change of gazetteer after which all was asked again.
     revised: BTreeMap<ShardId, String>,
     waiting: BTreeMap<FeedId, bool>,
+}
+
+impl Books {
+    fn is_revised(&self, id: &ShardId, record: &ShardRecord) -> bool {
+        self.revised.get(id) == record.revision().as_ref()
+    }
 }
 
 impl Accounting {
@@ -154,7 +161,7 @@ impl Accounting {
                 end: books.ends.get(id).copied(),
                 contract_version: record.contract_version.clone(),
                 gazetteer_version: record.gazetteer_version.clone(),
-                revised_by: books.revised.get(id).cloned(),
+                revised_by: record.gazetteer_version.clone().filter(|_| books.is_revised(id, record)),
             });
         }
         for (feed, account) in &mut feeds {
@@ -204,8 +211,15 @@ impl Accounting {
         books.shards.entry(id.clone()).or_default();
     }
 
-    pub(crate) fn revised(&self, id: &ShardId, gazetteer_version: &str) {
-        self.books().revised.insert(id.clone(), gazetteer_version.to_owned());
+    /// The change of gazetteer that a shard has committed, and the gazetteer, if after it not all was asked again.
+    pub(crate) fn to_be_revised(&self, id: &ShardId) -> Option<(String, String)> {
+        let books = self.books();
+        let record = books.shards.get(id).filter(|record| !books.is_revised(id, record))?;
+        record.revision().zip(record.gazetteer_version.clone())
+    }
+
+    pub(crate) fn revised(&self, id: &ShardId, revision: String) {
+        self.books().revised.insert(id.clone(), revision);
         self.touch();
     }
 

@@ -185,18 +185,23 @@ pub struct Retraction {
     pub because: &'static str,
 }
 
-/// Whether a record can be told to be unchanged by its bytes alone, before it is decoded.
+/// Whether a record can be told to be unchanged by its bytes alone, before it is decoded. Not where another gazetteer
+/// placed it and either it was found only provisionally, or this repetition renews its origin: then what is on its
+/// way to be asked again comes too late ([`is_superseded`]).
 pub fn is_same(known: &Known, version: Version<'_>) -> bool {
-    known.content == version.content
-        && !known
-            .standing
-            .as_ref()
-            .is_some_and(|standing| standing.provisional && standing.gazetteer != version.gazetteer)
+    let is_to_be_placed = |standing: &Standing| {
+        standing.gazetteer != version.gazetteer && (standing.provisional || renews(known, version))
+    };
+    known.content == version.content && !known.standing.as_ref().is_some_and(is_to_be_placed)
 }
 
 /// What to remember where a record is said to be the same by its bytes: nothing, unless it was challenged.
 pub fn said_again(known: &Known, version: Version<'_>) -> Option<Known> {
-    (known.challenged && version.origin > known.origin).then(|| version.known(known.standing.clone()))
+    renews(known, version).then(|| version.known(known.standing.clone()))
+}
+
+fn renews(known: &Known, version: Version<'_>) -> bool {
+    known.challenged && version.origin > known.origin
 }
 
 /// What to remember where a version of this record was refused: nothing, if that is known already.

@@ -13,7 +13,7 @@
 
 pub mod walk;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -59,33 +59,25 @@ impl Reviser {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // By shard: the gazetteer under which nothing is left to be asked.
-        let mut done: BTreeMap<usize, String> = BTreeMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            let newest =
-                self.editions.subscribe().borrow().as_ref().map(|edition| edition.version().to_owned());
-            for (index, shard) in self.shards.iter().enumerate() {
-                if newest.is_none() || done.get(&index) == newest.as_ref() {
-                    continue;
-                }
-                let Some(version) = self.state.shard(&shard.id)?.gazetteer_version else { continue };
-                if self.state.revised(&shard.id)?.as_ref() != Some(&version) {
+            for shard in &self.shards {
+                let Some((revision, version)) = self.accounting.to_be_revised(&shard.id) else { continue };
+                if self.state.revised(&shard.id)?.as_ref() != Some(&revision) {
                     tokio::select! {
                         () = stop.cancelled() => return Ok(()),
-                        revised = self.revise(shard, &version) => revised?,
+                        revised = self.revise(shard, &revision, &version) => revised?,
                     }
                 }
-                self.accounting.revised(&shard.id, &version);
-                done.insert(index, version);
+                self.accounting.revised(&shard.id, revision);
             }
         }
     }
 
-    async fn revise(&self, shard: &Revised, version: &str) -> Result<(), Error> {
+    async fn revise(&self, shard: &Revised, revision: &str, version: &str) -> Result<(), Error> {
         let edition = self.editions.edition(version)?;
         let mut walk = Walk::default();
         let (mut sent, mut expired) = (0, 0);
@@ -109,7 +101,7 @@ impl Reviser {
             events::revised(&shard.id.feed, shard.id.partition, version, sent, expired);
         }
         let mut commit = self.state.begin();
-        commit.revised(&shard.id, version);
+        commit.revised(&shard.id, revision);
         commit.commit()
     }
 

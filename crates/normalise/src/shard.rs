@@ -134,6 +134,7 @@ impl Shard {
             return false;
         }
         self.record.gazetteer_version = Some(current.version().to_owned());
+        self.record.gazetteer_since = self.record.next;
         self.edition = Some(current.clone());
         true
     }
@@ -382,6 +383,11 @@ impl Shard {
             let located = match located {
                 Ok(located) => located,
                 Err(refusal) => {
+                    let stands = |known: &&Known| known.content == content && known.standing.is_some();
+                    if let Some(known) = self.known.get(&key).filter(stands) {
+                        // This gazetteer has no answer for what another one placed: what stood stays.
+                        return Ok(Outcome::Unchanged(said_again(known, version).map(|known| (key, known))));
+                    }
                     let waiting = Waiting { asked, valid_from_ms: decoded.valid_from_ms, origin };
                     let waits = Some(waiting).filter(|_| asked != 0 && may_be_found_later(refusal.reason));
                     return Ok(self.refuse(refusal, Some(key), version, waits));

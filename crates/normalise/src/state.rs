@@ -55,6 +55,9 @@ pub struct ShardRecord {
     pub contract_version: Option<String>,
     /// None for feeds that do not resolve addresses.
     pub gazetteer_version: Option<String>,
+    /// The first raw offset that is resolved by it: a gazetteer that comes back is another change.
+    #[serde(default)]
+    pub gazetteer_since: NextOffset,
     /// Of everything in the contract by which records are read, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
@@ -64,6 +67,13 @@ pub struct ShardRecord {
     /// Of a feed of full dumps, after the first record of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump: Option<Dump>,
+}
+
+impl ShardRecord {
+    /// The change of gazetteer after which what is known is to be asked again.
+    pub fn revision(&self) -> Option<String> {
+        self.gazetteer_version.as_ref().map(|version| format!("{version}@{}", self.gazetteer_since))
+    }
 }
 
 /// A record that was refused because of its address: another gazetteer may have an answer.
@@ -222,7 +232,7 @@ impl State {
         Ok(Some(question.ok_or_else(|| self.damaged("a question", "it is of another form"))?))
     }
 
-    /// The gazetteer by which this shard's records were last asked again.
+    /// The [revision](ShardRecord::revision) after which this shard's records were last asked again.
     pub fn revised(&self, id: &ShardId) -> Result<Option<String>, Error> {
         let bytes = self.0.get(ABOUT, revised_key(id))?;
         Ok(bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
@@ -289,8 +299,8 @@ impl Commit {
         self.0.put(QUESTIONS, asked.to_be_bytes().to_vec(), question);
     }
 
-    pub fn revised(&mut self, id: &ShardId, gazetteer_version: &str) {
-        self.0.put(ABOUT, revised_key(id), gazetteer_version.as_bytes());
+    pub fn revised(&mut self, id: &ShardId, revision: &str) {
+        self.0.put(ABOUT, revised_key(id), revision.as_bytes());
     }
 
     pub fn forget_seen(&mut self, shard: ShardPrefix, dump: u64, lists: u32) {

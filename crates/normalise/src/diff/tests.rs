@@ -108,6 +108,19 @@ fn a_repetition_is_remembered_only_after_another_version_was_refused() {
 }
 
 #[test]
+fn a_repetition_that_is_remembered_is_placed_by_the_gazetteer_of_its_day() {
+    let kind = kind();
+    let Decision::Changed { known, .. } = diff(None, Said::Holds(claim(1, 5)), version(&kind, 1, 5)) else {
+        panic!()
+    };
+    let again = Version { gazetteer: 2, ..version(&kind, 1, 20) };
+    assert!(is_same(&known, again));
+    let challenged = refused(&known, version(&kind, 2, 10)).unwrap();
+    assert!(!is_same(&challenged, again), "its origin is renewed: the first is superseded");
+    assert!(is_same(&challenged, version(&kind, 1, 20)));
+}
+
+#[test]
 fn what_ended_before_it_ever_held_is_remembered() {
     let kind = kind();
     let decision = diff(None, Said::Ended { at_ms: 3 }, version(&kind, 1, 20));

@@ -138,7 +138,9 @@ impl Worker {
         }
         let Some(commit) = commit else { return Ok(()) };
         commit.commit()?;
-        self.shared.state.persist()
+        self.shared.state.persist()?;
+        self.shared.accounting.committed(self.shards.iter().map(|shard| (&shard.id, &shard.record)));
+        Ok(())
     }
 
     /// The batch's records by shard, each in its order.

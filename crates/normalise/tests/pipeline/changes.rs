@@ -229,6 +229,24 @@ fn a_room_that_only_a_newer_gazetteer_knows_moves_from_its_provisional_place() {
 }
 
 #[test]
+fn the_same_record_is_not_refused_because_a_newer_gazetteer_has_no_answer() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let stands = bench.json(&reading("E1", A, DAY, "3.5"));
+    let refused = bench.json(&reading("E1", NAMESAKE, DAY, "3.5"));
+    bench.send(&[stands.clone(), refused.clone()]);
+    assert_eq!(bench.outcomes(), [2, 1, 1, 0]);
+    let without: Vec<_> = city().into_iter().filter(|row| row.compound != "青禾新村").collect();
+    publish(&bench.gazetteer_dir(), &without);
+    bench.take_edition();
+    bench.send(std::slice::from_ref(&stands));
+    assert_eq!(bench.outcomes(), [3, 1, 1, 1]);
+    // It counts as said again all the same: what was refused before it does not come true.
+    one_namesake_remains(&mut bench);
+    bench.send(&[Raw { origin: Some(1), ..refused }]);
+    assert_eq!(bench.outcomes(), [4, 1, 1, 2]);
+}
+
+#[test]
 fn a_record_of_a_day_before_the_place_was_withdrawn_is_accepted() {
     let mut bench = Bench::new(ELECTRICITY);
     let gone = "南京市鼓楼区上海路12号青禾新村2幢1单元102室";

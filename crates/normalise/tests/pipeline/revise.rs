@@ -11,7 +11,7 @@ use yibiao_records::{FactId, PlaceId, Statement};
 
 use crate::{
     site::{Running, Site, WAIT},
-    support::{Bench, DISPUTES, ELECTRICITY, POLICE, Raw, city, place, reading},
+    support::{Bench, DISPUTES, ELECTRICITY, POLICE, Raw, city, place, publish, reading},
 };
 
 const A: &str = "南京市鼓楼区上海路12号青禾新村1幢1单元101室";
@@ -129,6 +129,27 @@ async fn facts_move_to_the_place_that_took_over_their_address() {
     let moved = stands.values().filter(|at| **at == place("QH-1-1-102")).count();
     assert_eq!((moved, stands.len()), (50, 51));
     running.stop().await;
+}
+
+#[test]
+fn a_gazetteer_that_comes_back_is_another_change() {
+    let mut bench = Bench::new(ELECTRICITY);
+    let first = bench.editions.subscribe().borrow().clone().unwrap();
+    publish(&bench.gazetteer_dir(), &city()[..8]);
+    bench.editions.refresh().unwrap();
+    let second = bench.editions.subscribe().borrow().clone().unwrap();
+    bench.shard.edition = None;
+    assert!(bench.shard.take_edition(&first) && !bench.shard.take_edition(&first));
+    let revision = bench.shard.record.revision();
+    assert!(bench.shard.take_edition(&second));
+    assert_ne!(bench.shard.record.revision(), revision);
+    // Nothing was judged by the second: what the first was asked for stands.
+    assert!(bench.shard.take_edition(&first));
+    assert_eq!(bench.shard.record.revision(), revision);
+    assert!(bench.shard.take_edition(&second));
+    bench.send(&[bench.json(&reading("E1", A, "2025-11-03", "3.5"))]);
+    assert!(bench.shard.take_edition(&first));
+    assert_ne!(bench.shard.record.revision(), revision);
 }
 
 /// The record of one meter's reading, that was said at A, then at a building nobody knows.
