@@ -49,8 +49,12 @@ impl Connector {
     pub fn send(&mut self, feed: &Feed, now_ms: i64) -> Option<&Record> {
         let record = self.script.get(self.next)?;
         self.next += 1;
-        let about =
-            About::Raw { provenance: self.provenance.clone(), origin: None, said: record.said.clone() };
+        let about = About::Raw {
+            provenance: self.provenance.clone(),
+            origin: None,
+            revised: false,
+            said: record.said.clone(),
+        };
         let (key, value) = (record.key.clone(), record.value.clone());
         let message = Message { timestamp_ms: now_ms, key, value, about };
         self.producer.send((feed.raw_topic.clone(), record.partition), message);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! In reading order: [`setup`] what all seeds share; [`source`] what is said; [`topics`] in memory; [`connector`],
-//! [`normaliser`], [`replayer`] and [`fuser`] who takes steps; [`step`] and [`world`] in which order; [`oracle`],
+//! [`normaliser`], [`reviser`], [`replayer`] and [`fuser`] who takes steps; [`step`] and [`world`] in which order; [`oracle`],
 //! [`rows`] and [`rule`] what must come of it; [`compare`]; [`runner`] seed after seed.
 
 pub mod compare;
@@ -18,6 +18,7 @@ pub mod fuser;
 pub mod normaliser;
 pub mod oracle;
 pub mod replayer;
+pub mod reviser;
 pub mod rows;
 pub mod rule;
 pub mod runner;

@@ -20,21 +20,24 @@ use yibiao_normalise::{
     gazetteer::Edition,
     resolve::Places,
     shard::{FrameLimits, Shard},
-    state::{ShardId, State},
+    state::{ShardId, ShardRecord, State},
 };
 use yibiao_records::{NextOffset, Rejection};
 
 use crate::{
+    reviser::{self, Reviser},
     setup::{JUSTICE, POLICE, POWER, RAW_PARTITIONS, Setup},
     topics::{About, At, Message, Producer, Topics},
 };
 
 /// Which feeds each worker has: those that define places, and those that resolve addresses.
 const WORKERS: [&[usize]; 2] = [&[POLICE], &[POWER, JUSTICE]];
+const ADDRESSES_KEPT: usize = 256;
 
 pub struct Process {
     pub number: usize,
     pub workers: Vec<Worker>,
+    pub reviser: Reviser,
     pub state: State,
     /// It runs with the stricter contract.
     pub strict: bool,
@@ -43,6 +46,7 @@ pub struct Process {
 pub struct Worker {
     shards: Vec<Owned>,
     pub producer: Producer,
+    places: Places,
     phase: Phase,
 }
 
@@ -75,7 +79,6 @@ pub struct Around<'a> {
     /// The gazetteer in force.
     pub current: Option<&'a Arc<Edition>>,
     pub switches: &'a mut Switches,
-    pub places: &'a mut Places,
     pub limits: Limits,
     pub now_ms: i64,
     /// Another process owns the state by now.
@@ -132,9 +135,11 @@ impl Process {
                     shards.push(owned);
                 }
             }
-            workers.push(Worker { shards, producer: Producer::default(), phase: Phase::Idle });
+            let (producer, places) = (Producer::default(), Places::new(ADDRESSES_KEPT));
+            workers.push(Worker { shards, producer, places, phase: Phase::Idle });
         }
-        Ok(Self { number, workers, state: state.clone(), strict })
+        let reviser = Reviser::open(setup, state)?;
+        Ok(Self { number, workers, reviser, state: state.clone(), strict })
     }
 
     /// Whether nothing that was ever sent may still come that was not committed: then another contract may be taken.
@@ -143,10 +148,40 @@ impl Process {
         self.workers.iter().all(|worker| worker.is_idle() && !worker.shards.iter().any(held))
     }
 
+    /// Whether it is in the midst of something.
+    pub fn is_at_work(&self) -> bool {
+        !self.reviser.is_idle() || self.workers.iter().any(|worker| !worker.is_idle())
+    }
+
+    /// Whether some record is to be asked again.
+    pub fn can_revise(&self) -> bool {
+        self.reviser.is_ready(in_force(&self.workers))
+    }
+
+    /// One step of what asks again.
+    pub fn revise(
+        &mut self,
+        setup: &Setup,
+        topics: &Topics,
+        fenced: bool,
+        now_ms: i64,
+    ) -> Result<Option<reviser::Did>> {
+        let Self { reviser, workers, state, .. } = self;
+        reviser.step(setup, state, topics, in_force(workers), fenced, now_ms)
+    }
+
     /// Where the shards stand: feed, raw partition, next offset.
     pub fn positions(&self) -> Vec<(usize, i32, i64)> {
         let shards = self.workers.iter().flat_map(|worker| &worker.shards);
         shards.map(|owned| (owned.feed, owned.raw.1, owned.shard.record.next.get())).collect()
+    }
+}
+
+/// What a shard of a feed's raw partition has committed of its gazetteer.
+fn in_force<'a>(workers: &'a [Worker]) -> impl Fn(usize, i32) -> Option<&'a ShardRecord> {
+    move |feed, partition| {
+        let mut shards = workers.iter().flat_map(|worker| &worker.shards);
+        shards.find(|owned| owned.feed == feed && owned.raw.1 == partition).map(|owned| &owned.shard.record)
     }
 }
 
@@ -168,6 +203,14 @@ impl Owned {
         Ok(Self { feed, raw, shard, reader, part: Vec::new() })
     }
 
+    /// Whether this gazetteer is another one than its own, and it is not held.
+    fn may_take(&self, gazetteer: Option<&Arc<Edition>>) -> bool {
+        let Some(current) = gazetteer else { return false };
+        let own = self.shard.edition.as_ref();
+        let is_held = own.is_some() && self.shard.record.next < self.shard.held_until;
+        !is_held && own.is_none_or(|own| !Arc::ptr_eq(own, current))
+    }
+
     /// Goes on under the gazetteer of the last commit, up to the end that there is now.
     fn hold(&mut self, setup: &Setup, topics: &Topics) -> Result<()> {
         let version = self.shard.record.gazetteer_version.as_deref();
@@ -185,8 +228,9 @@ impl Worker {
     pub fn is_ready(&self, topics: &Topics, gazetteer: Option<&Arc<Edition>>) -> bool {
         match self.phase {
             Phase::Idle => self.shards.iter().any(|owned| {
-                owned.reader < topics.end(&owned.raw)
-                    && (gazetteer.is_some() || !owned.shard.source.needs_gazetteer())
+                let needs = owned.shard.source.needs_gazetteer();
+                let waiting = owned.reader < topics.end(&owned.raw);
+                waiting && (gazetteer.is_some() || !needs) || needs && owned.may_take(gazetteer)
             }),
             Phase::Judging { .. } | Phase::Acknowledged => true,
             Phase::Sent => self.producer.is_acknowledged(),
@@ -288,7 +332,7 @@ impl Worker {
         let records = around.rng.random_range(1..=4);
         let mut judged = Vec::new();
         for (offset, message) in owned.part.iter().skip(record).take(records) {
-            owned.shard.take(&raw(*offset, message), around.state, around.places, &mut outlet)?;
+            owned.shard.take(&raw(*offset, message), around.state, &mut self.places, &mut outlet)?;
             judged.push((owned.feed, owned.raw.1, *offset));
         }
         let record = record + judged.len();
@@ -305,12 +349,12 @@ impl Worker {
 }
 
 fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
-    let (provenance, origin) = match &message.about {
-        About::Raw { provenance, origin, .. } => (Some(&**provenance), *origin),
-        _ => (None, None),
+    let (provenance, origin, revised) = match &message.about {
+        About::Raw { provenance, origin, revised, .. } => (Some(&**provenance), *origin, *revised),
+        _ => (None, None, false),
     };
     let (key, value) = (Some(message.key.as_slice()), message.value.as_deref());
-    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin, revised: false }
+    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin, revised }
 }
 
 struct Sending<'a> {

@@ -2,11 +2,12 @@
 //!
 //! Of each key the last statement counts, by the offset at which it first came, of those that were not refused. Two
 //! things come from elsewhere: from which offset on a shard resolved by which gazetteer, and where that finds an
-//! address.
+//! address. In the end nothing may be left that the last gazetteer answers otherwise: neither what stands, nor the last
+//! statement that was refused because of its address and has nothing after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use yibiao_records::Value;
 
 use crate::{
@@ -61,10 +62,31 @@ pub struct Counts {
 /// What one key said last.
 struct Last {
     value: Option<Vec<u8>>,
-    /// Where it first came, or came again.
+    /// Where it came last.
     first_offset: i64,
+    /// Where it came, repetitions aside, unless something else may have been said in between.
+    since: i64,
+    /// Another version was refused since, or this one came by a replay: the next repetition counts as said then.
+    is_doubtful: bool,
     by: By,
     claim: Option<Claim>,
+    /// One of the addresses, where it has one.
+    address: Option<usize>,
+}
+
+/// What one raw partition said.
+#[derive(Default)]
+struct Partition {
+    keys: BTreeMap<String, Last>,
+    /// By key: the last statement that was refused because of its address, with nothing after it.
+    waiting: BTreeMap<String, Waits>,
+}
+
+struct Waits {
+    first_offset: i64,
+    address: usize,
+    /// By the stricter contract it is refused anyhow.
+    is_strict: bool,
 }
 
 /// What it was read and placed by.
@@ -95,7 +117,7 @@ pub fn expected(
                 let switches = switches.get(&(feed, partition))?;
                 switches.iter().rev().find(|(from, _)| *from <= offset).map(|(_, which)| *which)
             };
-            let mut keys = BTreeMap::new();
+            let mut told = Partition::default();
             let raw = topics.of(&(setup.feeds[feed].raw_topic.clone(), partition));
             for (offset, message) in (0..).zip(raw) {
                 let edition = in_force(editions, offset);
@@ -103,7 +125,12 @@ pub fn expected(
                 if edition.is_none() && feed != POLICE {
                     bail!("offset {offset} of feed {feed} was read without a gazetteer");
                 }
-                one(setup, &mut expected, &mut keys, partition, offset, by, message)?;
+                one(setup, &mut expected, &mut told, partition, offset, by, message)?;
+            }
+            if let Some(last) = editions.get(&(feed, partition)).and_then(|switches| switches.last()) {
+                // A contract that refuses a record now may have let it in, and the other way about.
+                let any_contract = contracts.get(&(feed, partition)).is_some_and(|of| !of.is_empty());
+                told.is_settled(setup, feed, last.1, any_contract)?;
             }
         }
     }
@@ -113,16 +140,28 @@ pub fn expected(
 fn one(
     setup: &Setup,
     expected: &mut Expected,
-    keys: &mut BTreeMap<String, Last>,
+    told: &mut Partition,
     partition: i32,
     offset: i64,
     by: By,
     message: &Message,
 ) -> Result<()> {
-    let About::Raw { origin, said, .. } = &message.about else { bail!("no raw record") };
+    let About::Raw { origin, revised, said, .. } = &message.about else { bail!("no raw record") };
     let first_offset = origin.unwrap_or(offset);
-    let now = Last { value: message.value.clone(), first_offset, by, claim: None };
-    let outcome = outcome(setup, keys, said, now, origin.is_some());
+    let address = match &said.what {
+        What::Holds { lies: Lies::At(address), .. } => Some(*address),
+        _ => None,
+    };
+    let now = Last {
+        value: message.value.clone(),
+        first_offset,
+        since: first_offset,
+        is_doubtful: origin.is_some(),
+        by,
+        claim: None,
+        address,
+    };
+    let outcome = told.outcome(setup, said, now, (origin.is_some(), *revised))?;
     let counts = expected.counts.entry((said.feed, partition)).or_default();
     counts.received += 1;
     match outcome {
@@ -140,7 +179,7 @@ fn one(
             counts.asserted += u64::from(asserts);
             counts.retracted += u64::from(retracts);
             let key = (said.feed, said.key.clone());
-            let claim = keys.get(&said.key).and_then(|last| last.claim.clone());
+            let claim = told.keys.get(&said.key).and_then(|last| last.claim.clone());
             let stands = claim.map(|claim| Stands {
                 claim,
                 partition,
@@ -159,58 +198,125 @@ fn one(
     Ok(())
 }
 
-/// Takes what is `said` into `keys`.
-fn outcome(
-    setup: &Setup,
-    keys: &mut BTreeMap<String, Last>,
-    said: &Said,
-    now: Last,
-    replayed: bool,
-) -> Outcome {
-    let last = keys.get_mut(&said.key);
-    if replayed && last.as_ref().is_some_and(|last| now.first_offset < last.first_offset) {
-        return Outcome::Superseded;
-    }
-    if let Some(last) = last {
-        let provisional = last.claim.as_ref().is_some_and(|claim| claim.spot.provisional);
-        let same_contract = said.feed != POWER || last.by.strict == now.by.strict;
-        if last.value == now.value && same_contract && (!provisional || last.by.edition == now.by.edition) {
-            last.first_offset = last.first_offset.max(now.first_offset);
-            return Outcome::Unchanged;
+impl Partition {
+    /// Takes what is `said`.
+    fn outcome(&mut self, setup: &Setup, said: &Said, now: Last, came: (bool, bool)) -> Result<Outcome> {
+        let (first_offset, address, by) = (now.first_offset, now.address, now.by);
+        let (outcome, because_of_address) = self.judge(setup, said, now, came)?;
+        if let (Outcome::Refused, Some(last)) = (&outcome, self.keys.get_mut(&said.key)) {
+            last.is_doubtful |= last.since < first_offset;
         }
-    }
-    let claim = match &said.what {
-        // A tombstone has the key of what it ends, whatever that said.
-        _ if now.value.is_none() => None,
-        What::Gone => None,
-        What::Broken => return Outcome::Refused,
-        What::Holds { payload, .. }
-            if said.feed == POWER && now.by.strict && payload[0] > Value::Decimal(STRICT_MAX) =>
-        {
-            return Outcome::Refused;
-        }
-        What::Holds { lies, valid_from_ms, payload } => {
-            let spot = match lies {
-                Lies::Here(spot) => Some(spot),
-                Lies::At(address) => {
-                    now.by.edition.and_then(|edition| setup.spot(edition, said.feed, *address))
+        match outcome {
+            Outcome::Refused if because_of_address => {
+                let waits =
+                    Waits { first_offset, address: address.unwrap_or_default(), is_strict: too_much(said) };
+                let before = self.waiting.get(&said.key).map_or(-1, |waits| waits.first_offset);
+                if before <= first_offset && by.edition.is_some() {
+                    self.waiting.insert(said.key.clone(), waits);
                 }
+            }
+            Outcome::Refused => {}
+            _ => self.waiting.retain(|key, waits| *key != said.key || waits.first_offset > first_offset),
+        }
+        Ok(outcome)
+    }
+
+    /// Also whether it was refused because of its address.
+    fn judge(
+        &mut self,
+        setup: &Setup,
+        said: &Said,
+        now: Last,
+        (replayed, revised): (bool, bool),
+    ) -> Result<(Outcome, bool)> {
+        let last = self.keys.get_mut(&said.key);
+        if let Some(last) = last {
+            if replayed && now.first_offset < last.since {
+                return Ok((Outcome::Superseded, false));
+            }
+            let is_old = now.first_offset < last.first_offset && now.value != last.value;
+            ensure!(!is_old, "{} is taken after it was said otherwise", now.first_offset);
+
+            let provisional = last.claim.as_ref().is_some_and(|claim| claim.spot.provisional);
+            let same_contract = said.feed != POWER || last.by.strict == now.by.strict;
+            let is_news = last.is_doubtful && last.since < now.first_offset;
+            let same_answer = !revised && (!(provisional || is_news) || last.by.edition == now.by.edition);
+            let is_placed = match (&last.claim, last.address, now.by.edition) {
+                (Some(_), Some(address), Some(edition)) => setup.spot(edition, said.feed, address).is_some(),
+                _ => true,
             };
-            let Some(spot) = spot.cloned() else { return Outcome::Refused };
-            Some(Claim { spot, valid_from_ms: *valid_from_ms, payload: payload.clone() })
+            if last.value == now.value && same_contract && (same_answer || !is_placed) {
+                last.first_offset = last.first_offset.max(now.first_offset);
+                if is_news {
+                    (last.since, last.is_doubtful) = (now.first_offset, replayed);
+                }
+                return Ok((Outcome::Unchanged, false));
+            }
         }
-    };
-    let before = keys.get(&said.key).and_then(|last| last.claim.clone());
-    let outcome = match (&before, &claim) {
-        (before, claim) if before == claim => Outcome::Unchanged,
-        (Some(_), None) => Outcome::Accepted { asserts: false, retracts: true },
-        (Some(before), Some(claim)) => {
-            Outcome::Accepted { asserts: true, retracts: before.spot.place != claim.spot.place }
+        let claim = match &said.what {
+            // A tombstone has the key of what it ends, whatever that said.
+            _ if now.value.is_none() => None,
+            What::Gone => None,
+            What::Broken => return Ok((Outcome::Refused, false)),
+            What::Holds { .. } if now.by.strict && too_much(said) => return Ok((Outcome::Refused, false)),
+            What::Holds { lies, valid_from_ms, payload } => {
+                let spot = match lies {
+                    Lies::Here(spot) => Some(spot),
+                    Lies::At(address) => {
+                        now.by.edition.and_then(|edition| setup.spot(edition, said.feed, *address))
+                    }
+                };
+                let Some(spot) = spot.cloned() else { return Ok((Outcome::Refused, true)) };
+                Some(Claim { spot, valid_from_ms: *valid_from_ms, payload: payload.clone() })
+            }
+        };
+        let before = self.keys.get(&said.key).and_then(|last| last.claim.clone());
+        let outcome = match (&before, &claim) {
+            (before, claim) if before == claim => Outcome::Unchanged,
+            (Some(_), None) => Outcome::Accepted { asserts: false, retracts: true },
+            (Some(before), Some(claim)) => {
+                Outcome::Accepted { asserts: true, retracts: before.spot.place != claim.spot.place }
+            }
+            (None, _) => Outcome::Accepted { asserts: true, retracts: false },
+        };
+        let address = now.address.filter(|_| claim.is_some());
+        let said_last = self.keys.get(&said.key).filter(|last| last.value == now.value);
+        let first_offset = said_last.map_or(now.first_offset, |last| last.first_offset.max(now.first_offset));
+        self.keys.insert(said.key.clone(), Last { claim, address, first_offset, ..now });
+        Ok((outcome, false))
+    }
+
+    /// Nothing is left that this edition answers otherwise.
+    fn is_settled(&self, setup: &Setup, feed: usize, edition: usize, any_contract: bool) -> Result<()> {
+        for (key, last) in &self.keys {
+            let (Some(claim), Some(address)) = (&last.claim, last.address) else { continue };
+            let exempt = any_contract && feed == POWER && claim.payload[0] > Value::Decimal(STRICT_MAX);
+            let now = setup.spot(edition, feed, address);
+            ensure!(
+                exempt || now.is_none_or(|now| *now == claim.spot),
+                "{key} of feed {feed} stands at {:?}, and gazetteer {edition} says {now:?}",
+                claim.spot
+            );
         }
-        (None, _) => Outcome::Accepted { asserts: true, retracts: false },
-    };
-    keys.insert(said.key.clone(), Last { claim, ..now });
-    outcome
+        for (key, waits) in &self.waiting {
+            let now = setup.spot(edition, feed, waits.address);
+            let exempt = any_contract && waits.is_strict;
+            ensure!(
+                exempt || now.is_none(),
+                "{key} of feed {feed} was refused at {}, and gazetteer {edition} says {now:?}",
+                waits.first_offset
+            );
+        }
+        Ok(())
+    }
+}
+
+/// More than the stricter contract lets in.
+fn too_much(said: &Said) -> bool {
+    match &said.what {
+        What::Holds { payload, .. } => said.feed == POWER && payload[0] > Value::Decimal(STRICT_MAX),
+        _ => false,
+    }
 }
 
 /// The sources' own view: everything of a script came, and the last that came of each key, replays aside, is the

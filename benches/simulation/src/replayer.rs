@@ -46,6 +46,7 @@ impl Replayer {
             let about = About::Raw {
                 provenance: provenance.clone(),
                 origin: Some(origin.unwrap_or(offset)),
+                revised: false,
                 said: Rc::clone(said),
             };
             let (key, value) = (message.key.clone(), message.value.clone());

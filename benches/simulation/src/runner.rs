@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
 use yibiao_contracts::Door;
 use yibiao_fusion::Rules;
-use yibiao_normalise::{resolve::Places, state::State};
+use yibiao_normalise::state::State;
 use yibiao_state::{Options, Store};
 use yibiao_tables::Shard;
 
@@ -30,7 +30,6 @@ const STD_PARTITIONS_MAX: u32 = 3;
 const SEEDS_A_STORE: u64 = 200;
 /// Every so manieth seed has the rule.
 const RULE_EVERY: u64 = 10;
-const ADDRESSES_KEPT: usize = 256;
 
 /// What came of one seed.
 #[derive(Debug)]
@@ -52,7 +51,6 @@ pub struct Report {
 pub struct Runner {
     setup: Arc<Setup>,
     doors: Vec<Door>,
-    places: Places,
     no_rules: Rules,
     one_rule: Rules,
     stores: Stores,
@@ -94,7 +92,6 @@ impl Runner {
         let (no_rules, one_rule) = (rules(Vec::new())?, rules(vec![("heavy_use.sql", RULE.to_owned())])?);
         Ok(Self {
             doors: setup.feeds.iter().map(|feed| feed.contract.door()).collect(),
-            places: Places::new(ADDRESSES_KEPT),
             no_rules,
             one_rule,
             stores: Stores::new(&setup)?,
@@ -116,7 +113,6 @@ impl Runner {
         let tools = Tools {
             setup: &self.setup,
             doors: &mut self.doors,
-            places: &mut self.places,
             rules: if has_rule { &mut self.one_rule } else { &mut self.no_rules },
             state: self.stores.state.clone(),
             stores: &self.stores.shards,

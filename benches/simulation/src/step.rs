@@ -12,8 +12,12 @@ pub enum Step {
     Append,
     Publish,
     Work(usize),
+    /// A step of what asks again.
+    Revise,
     /// A step of a paused process, and of which of its workers.
     Wake(usize, usize),
+    /// A step of what asks again in a paused process.
+    WakeReviser(usize),
     Kill,
     Pause,
     /// Stops when it is at rest, and starts with another contract.
@@ -45,6 +49,7 @@ pub enum Event {
     MessageLost,
     EditionTaken,
     EditionHeld,
+    RecordRevised,
     ReplaySuperseded,
     FrameSkipped,
     FactSkipped,
@@ -52,7 +57,7 @@ pub enum Event {
 }
 
 impl Event {
-    pub const ALL: [Event; 17] = [
+    pub const ALL: [Event; 18] = [
         Event::ConnectorKilled,
         Event::NormaliserKilled,
         Event::NormaliserPaused,
@@ -66,6 +71,7 @@ impl Event {
         Event::MessageLost,
         Event::EditionTaken,
         Event::EditionHeld,
+        Event::RecordRevised,
         Event::ReplaySuperseded,
         Event::FrameSkipped,
         Event::FactSkipped,
@@ -87,6 +93,7 @@ impl Event {
             Event::MessageLost => "messages lost with their producer",
             Event::EditionTaken => "shards that took another gazetteer",
             Event::EditionHeld => "batches that had to keep theirs",
+            Event::RecordRevised => "records asked again",
             Event::ReplaySuperseded => "replayed records that came too late",
             Event::FrameSkipped => "frames that were applied before",
             Event::FactSkipped => "facts that were applied before",
@@ -103,6 +110,7 @@ pub struct Weights {
     pub work: u32,
     pub fuse: u32,
     pub wake: u32,
+    pub revise: u32,
     pub kill_connector: u32,
     pub kill: u32,
     pub pause: u32,
@@ -121,6 +129,7 @@ impl Weights {
     pub fn draw(rng: &mut ChaCha8Rng) -> Self {
         let mut often = |least: u32| rng.random_range(4 * least..=40 * least);
         let (send, append, work, fuse, wake) = (often(2), often(10), often(6), often(4), often(1));
+        let revise = often(8);
         let mut seldom = || [0, 0, 1, 2, 6][rng.random_range(0..5)];
         Self {
             send,
@@ -128,6 +137,7 @@ impl Weights {
             work,
             fuse,
             wake,
+            revise,
             kill_connector: seldom(),
             kill: seldom() * 2,
             pause: seldom() * 3,

@@ -29,7 +29,7 @@ pub struct Message {
 /// A message's headers, and what the oracle is to know of it.
 #[derive(Debug)]
 pub enum About {
-    Raw { provenance: Rc<[u8]>, origin: Option<i64>, said: Rc<Said> },
+    Raw { provenance: Rc<[u8]>, origin: Option<i64>, revised: bool, said: Rc<Said> },
     Frame { header: Vec<u8> },
     Refused { partition: i32, offset: i64, origin: Option<i64> },
 }

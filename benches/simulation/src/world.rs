@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use yibiao_contracts::Door;
 use yibiao_fusion::Rules;
-use yibiao_normalise::{gazetteer::Edition, resolve::Places, state::State};
+use yibiao_normalise::{gazetteer::Edition, state::State};
 use yibiao_state::Store;
 
 use crate::{
@@ -32,7 +32,6 @@ const START_MS: i64 = 1_763_000_000_000;
 pub struct Tools<'a> {
     pub setup: &'a Setup,
     pub doors: &'a mut [Door],
-    pub places: &'a mut Places,
     pub rules: &'a mut Rules,
     /// Empty.
     pub state: State,
@@ -61,14 +60,13 @@ pub struct World<'a> {
     weights: Weights,
     rng: ChaCha8Rng,
     now_ms: i64,
-    places: &'a mut Places,
     rules: &'a mut Rules,
     processes: usize,
 }
 
 impl<'a> World<'a> {
     pub async fn new(seed: u64, tools: Tools<'a>, traces: bool) -> Result<Self> {
-        let Tools { setup, doors, places, rules, state, stores } = tools;
+        let Tools { setup, doors, rules, state, stores } = tools;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let limits = Limits {
             std_partitions: rng.random_range(1..=stores.len() as u32),
@@ -106,7 +104,6 @@ impl<'a> World<'a> {
             weights,
             rng,
             now_ms: START_MS,
-            places,
             rules,
             processes: 1,
         })
@@ -151,22 +148,29 @@ impl<'a> World<'a> {
     }
 
     fn producers(&self) -> impl Iterator<Item = &Producer> {
-        let zombies = self.zombies.iter().flat_map(|zombie| &zombie.workers);
+        let of_processes = self.zombies.iter().chain([&self.process]).flat_map(|process| {
+            let workers = process.workers.iter().map(|worker| &worker.producer);
+            workers.chain([&process.reviser.producer])
+        });
         self.connectors
             .iter()
             .map(|connector| &connector.producer)
             .chain([&self.replayer.producer])
-            .chain(self.process.workers.iter().chain(zombies).map(|worker| &worker.producer))
+            .chain(of_processes)
             .chain(&self.ghosts)
     }
 
     fn producers_mut(&mut self) -> impl Iterator<Item = &mut Producer> {
-        let zombies = self.zombies.iter_mut().flat_map(|zombie| &mut zombie.workers);
+        let processes = self.zombies.iter_mut().chain([&mut self.process]);
+        let of_processes = processes.flat_map(|process| {
+            let workers = process.workers.iter_mut().map(|worker| &mut worker.producer);
+            workers.chain([&mut process.reviser.producer])
+        });
         self.connectors
             .iter_mut()
             .map(|connector| &mut connector.producer)
             .chain([&mut self.replayer.producer])
-            .chain(self.process.workers.iter_mut().chain(zombies).map(|worker| &mut worker.producer))
+            .chain(of_processes)
             .chain(&mut self.ghosts)
     }
 

@@ -8,6 +8,7 @@ use rand::Rng;
 use super::World;
 use crate::{
     normaliser::{Around, Did, Process},
+    reviser::{self, Reviser},
     setup::Feed,
     step::{Event, Step},
     topics::{At, Message},
@@ -31,7 +32,9 @@ impl World<'_> {
             Step::Append => self.append(),
             Step::Publish => self.publish(),
             Step::Work(worker) => self.work(worker)?,
+            Step::Revise => self.revise()?,
             Step::Wake(zombie, worker) => self.wake(zombie, worker)?,
+            Step::WakeReviser(zombie) => self.wake_reviser(zombie)?,
             Step::Kill => self.kill()?,
             Step::Pause => self.pause()?,
             Step::Upgrade => self.upgrade()?,
@@ -147,7 +150,6 @@ impl World<'_> {
             topics: &self.topics,
             current: self.gazetteer.as_ref(),
             switches: &mut self.switches,
-            places: self.places,
             limits: self.limits,
             now_ms: self.now_ms,
             fenced: false,
@@ -170,7 +172,6 @@ impl World<'_> {
             topics: &self.topics,
             current: None,
             switches: &mut self.switches,
-            places: self.places,
             limits: self.limits,
             now_ms: self.now_ms,
             fenced: true,
@@ -182,7 +183,26 @@ impl World<'_> {
         }
         self.note(|| format!("zombie {number} worker {worker} {}", words(&did)));
         // One that has ended all that it was at.
-        self.zombies.retain(|zombie| zombie.workers.iter().any(|worker| !worker.is_idle()));
+        self.zombies.retain(Process::is_at_work);
+        Ok(())
+    }
+
+    fn revise(&mut self) -> Result<()> {
+        let did = self.process.revise(self.setup, &self.topics, false, self.now_ms)?;
+        if let Some(reviser::Did::Sent(records)) = did {
+            self.count(Event::RecordRevised, records as u64);
+        }
+        let number = self.process.number;
+        self.note(|| format!("process {number} {}", did.as_ref().map_or_else(String::new, asked_again)));
+        Ok(())
+    }
+
+    fn wake_reviser(&mut self, zombie: usize) -> Result<()> {
+        let process = &mut self.zombies[zombie];
+        let did = process.revise(self.setup, &self.topics, true, self.now_ms)?;
+        let number = process.number;
+        self.note(|| format!("zombie {number} {}", did.as_ref().map_or_else(String::new, asked_again)));
+        self.zombies.retain(Process::is_at_work);
         Ok(())
     }
 
@@ -200,11 +220,19 @@ impl World<'_> {
             lost += worker.producer.cut(&mut self.rng);
             self.ghosts.push(worker.producer);
         }
+        lost += self.lose(dead.reviser);
         self.count(Event::NormaliserKilled, 1);
         self.count(Event::MessageLost, lost as u64);
         let number = dead.number;
         self.note(|| format!("process {number} dies, {lost} of its messages are lost; the next one starts"));
         Ok(())
+    }
+
+    /// How many of its messages never come.
+    fn lose(&mut self, reviser: Reviser) -> usize {
+        let (lost, ghost) = reviser.die(&mut self.rng);
+        self.ghosts.push(ghost);
+        lost
     }
 
     fn pause(&mut self) -> Result<()> {
@@ -224,7 +252,9 @@ impl World<'_> {
         for (feed, partition, next) in self.process.positions() {
             self.contracts.entry((feed, partition)).or_default().push((next, usize::from(strict)));
         }
-        self.process = self.successor()?;
+        let next = self.successor()?;
+        let stopped = std::mem::replace(&mut self.process, next);
+        self.lose(stopped.reviser);
         self.count(Event::ContractChanged, 1);
         self.note(|| format!("the process stops, the next one has the stricter contract: {strict}"));
         Ok(())
@@ -249,6 +279,17 @@ impl World<'_> {
             )
         });
         Ok(())
+    }
+}
+
+fn asked_again(did: &reviser::Did) -> String {
+    match did {
+        reviser::Did::Walked(feed, partition, offsets) => {
+            format!("finds to be asked again of feed {feed}, partition {partition}: {offsets:?}")
+        }
+        reviser::Did::Sent(records) => format!("has sent {records} records again"),
+        reviser::Did::Noted => "notes that nothing is left to be asked again".into(),
+        reviser::Did::Refused => "may not note that nothing is left to be asked again".into(),
     }
 }
 

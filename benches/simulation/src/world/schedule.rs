@@ -23,7 +23,10 @@ impl World<'_> {
             (0..process.workers.len()).filter(|&w| ready(w)).collect::<Vec<_>>()
         };
         steps.extend(workers(&self.process).into_iter().map(|w| (self.weights.work, Step::Work(w))));
+        steps.extend(self.process.can_revise().then_some((self.weights.revise, Step::Revise)));
         for (z, zombie) in self.zombies.iter().enumerate() {
+            let moves = !zombie.reviser.is_idle() && zombie.can_revise();
+            steps.extend(moves.then_some((self.weights.wake, Step::WakeReviser(z))));
             let moving = workers(zombie).into_iter().filter(|&w| !zombie.workers[w].is_idle());
             steps.extend(moving.map(|w| (self.weights.wake, Step::Wake(z, w))));
         }
@@ -54,8 +57,8 @@ impl World<'_> {
         steps.extend((!self.replayer.is_idle()).then_some((w.kill_replay, Step::KillReplay)));
         steps.push((w.kill, Step::Kill));
         steps.extend(self.process.is_at_rest().then_some((w.upgrade, Step::Upgrade)));
-        let is_at_a_batch = self.process.workers.iter().any(|worker| !worker.is_idle());
-        steps.extend((is_at_a_batch && self.zombies.len() < ZOMBIES_MAX).then_some((w.pause, Step::Pause)));
+        let is_at_work = self.process.is_at_work();
+        steps.extend((is_at_work && self.zombies.len() < ZOMBIES_MAX).then_some((w.pause, Step::Pause)));
         steps.push((w.repeat, Step::Repeat));
         for fuser in 0..self.fusers.len() {
             steps.push((w.kill_fuser, Step::KillFuser(fuser)));
