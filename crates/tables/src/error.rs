@@ -72,7 +72,7 @@ pub enum Error {
         "the lake has changes of shard {shard} through {lake}, but the shard knows only {state}: use the state folder that the lake was made from, or an empty lake"
     )]
     LakeAhead { shard: u32, lake: u64, state: u64 },
-    #[error("a background task of the projector ended unexpectedly: {0}")]
+    #[error("a background task of the tables ended unexpectedly: {0}")]
     Task(String),
     #[error("stopped at the failpoint: {0}")]
     Failpoint(&'static str),

@@ -4,12 +4,14 @@
 //! never written is there, and empty. `place_id = …` on a base table reads one bucket: places are spread over
 //! buckets by a hash of their id, so the bucket follows from the condition.
 //!
-//! Only what is in the lake shows here; rows of the last seconds are still in the shards alone. The place for
-//! adding them is [`LakeProvider::scan`].
+//! A process that has the shards shows them live ([`Live`]): base tables and change logs with what is still in the
+//! shards alone, and `place_id = …` on a base table is read from the shard. Elsewhere what is in the lake shows.
 
 mod catalogue;
+mod live;
 mod pruning;
 mod scan;
+mod shown;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use crate::{
     lake::{Lake, LakeTable, Layout, Role, delta_schema},
 };
 
+pub use live::Live;
+
 /// The catalog (a database, for a PostgreSQL client) and its schema.
 pub const CATALOG: &str = "yibiao";
 pub const SCHEMA: &str = "public";
@@ -38,6 +42,23 @@ pub const SCHEMA: &str = "public";
 impl Lake {
     /// A session with all tables of the lake, the table `catalogue` that describes them, and these functions.
     pub fn session(&self, functions: impl IntoIterator<Item = ScalarUDF>) -> Result<SessionContext, Error> {
+        self.session_over(None, functions)
+    }
+
+    /// As [`Lake::session`], with what these shards hold beyond the lake.
+    pub fn live_session(
+        &self,
+        live: Live,
+        functions: impl IntoIterator<Item = ScalarUDF>,
+    ) -> Result<SessionContext, Error> {
+        self.session_over(Some(live), functions)
+    }
+
+    fn session_over(
+        &self,
+        live: Option<Live>,
+        functions: impl IntoIterator<Item = ScalarUDF>,
+    ) -> Result<SessionContext, Error> {
         let mut config = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -49,7 +70,7 @@ impl Lake {
         options.execution.parquet.pushdown_filters = true;
         let context = SessionContext::new_with_config(config.clone());
         let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-        let schema = LakeSchema { lake: self.clone(), state: Arc::new(state) };
+        let schema = LakeSchema { lake: self.clone(), state: Arc::new(state), live };
         let catalog = MemoryCatalogProvider::new();
         let failed = |source: DataFusionError| Error::Query {
             doing: "registering the lake's tables".to_owned(),
@@ -69,6 +90,7 @@ struct LakeSchema {
     lake: Lake,
     /// For the scans' settings.
     state: Arc<SessionState>,
+    live: Option<Live>,
 }
 
 impl std::fmt::Debug for LakeSchema {
@@ -89,15 +111,18 @@ impl SchemaProvider for LakeSchema {
             return Ok(Some(catalogue::table(&self.lake)?));
         }
         let Some(table) = self.lake.table(name) else { return Ok(None) };
-        let Some(delta) = self.lake.latest(name).await.map_err(external)? else {
-            return Ok(Some(Arc::new(EmptyTable::new(delta_schema(&table.schema)))));
+        let delta = self.lake.latest(name).await.map_err(external)?;
+        let (version, inner) = match &delta {
+            Some(delta) => (delta.version(), provider(delta, &self.state).await?),
+            None => (None, empty(table)),
         };
         Ok(Some(Arc::new(LakeProvider {
             lake: self.lake.clone(),
             table: table.clone(),
             state: self.state.clone(),
-            version: delta.version(),
-            inner: provider(&delta, &self.state).await?,
+            live: self.live.clone(),
+            version,
+            inner,
         })))
     }
 
@@ -108,6 +133,11 @@ impl SchemaProvider for LakeSchema {
     fn table_exist(&self, name: &str) -> bool {
         name == catalogue::NAME || self.lake.table(name).is_some()
     }
+}
+
+/// A table that was never written.
+fn empty(table: &LakeTable) -> Arc<dyn TableProvider> {
+    Arc::new(EmptyTable::new(delta_schema(&table.schema)))
 }
 
 fn external(error: Error) -> DataFusionError {
@@ -127,6 +157,7 @@ struct LakeProvider {
     lake: Lake,
     table: LakeTable,
     state: Arc<SessionState>,
+    live: Option<Live>,
     version: Option<u64>,
     inner: Arc<dyn TableProvider>,
 }
@@ -151,7 +182,16 @@ impl TableProvider for LakeProvider {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.inner.supports_filters_pushdown(filters)
+        let supported = self.inner.supports_filters_pushdown(filters)?;
+        if self.live.is_none() {
+            return Ok(supported);
+        }
+        // Rows of the shards do not come through the table's files.
+        let inexact = |one| match one {
+            TableProviderFilterPushDown::Exact => TableProviderFilterPushDown::Inexact,
+            other => other,
+        };
+        Ok(supported.into_iter().map(inexact).collect())
     }
 
     async fn scan(
@@ -161,6 +201,9 @@ impl TableProvider for LakeProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(live) = &self.live {
+            return self.scan_live(live, session, projection, filters, limit).await;
+        }
         let mut filters = filters.to_vec();
         filters.extend(pruning::bucket_filter(&self.table, self.lake.layout(), &filters));
         // A statement may have been prepared long ago: read the table as it is now. Columns are only ever

@@ -244,6 +244,15 @@ impl View {
         self.rows_from(table, Vec::new())
     }
 
+    /// All current rows of one place in `places` or `warnings`.
+    pub fn rows_at(
+        &self,
+        table: &str,
+        place: PlaceId,
+    ) -> impl Iterator<Item = Result<Vec<Value>, Error>> + '_ {
+        self.rows_from(table, codec::place_key(self.tables().bucket(place), place))
+    }
+
     /// The place's row in `places`, or its newest warning in `warnings`.
     pub fn row(&self, table: &str, place: PlaceId) -> Result<Option<Vec<Value>>, Error> {
         let key = codec::place_key(self.tables().bucket(place), place);

@@ -14,6 +14,9 @@
 mod chunk;
 mod positions;
 
+pub(crate) use chunk::log_row;
+pub(crate) use positions::application;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

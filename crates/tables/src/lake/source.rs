@@ -1,7 +1,7 @@
 //! What the projector needs of a shard: a trait, so that its tests can drive it with a model.
 
 use tokio::sync::watch;
-use yibiao_records::{Change, Value};
+use yibiao_records::{Change, PlaceId, Value};
 
 use crate::Error;
 
@@ -38,6 +38,13 @@ pub trait ChangeView: Send + Sync + 'static {
         &'a self,
         table: &'a str,
         bucket: u32,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a>;
+
+    /// The current rows of one place of a keyed table.
+    fn rows_at<'a>(
+        &'a self,
+        table: &'a str,
+        place: PlaceId,
     ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a>;
 }
 
@@ -80,5 +87,13 @@ impl ChangeView for crate::View {
         bucket: u32,
     ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a> {
         Box::new(crate::View::bucket_rows(self, table, bucket))
+    }
+
+    fn rows_at<'a>(
+        &'a self,
+        table: &'a str,
+        place: PlaceId,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a> {
+        Box::new(crate::View::rows_at(self, table, place))
     }
 }

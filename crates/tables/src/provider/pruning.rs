@@ -9,7 +9,7 @@ use yibiao_records::PlaceId;
 
 use crate::lake::{LakeTable, Layout, layout::BUCKET};
 
-const PLACE_ID: &str = "place_id";
+pub const PLACE_ID: &str = "place_id";
 
 /// The condition on the bucket that follows from conditions on the place, if there is one.
 pub fn bucket_filter(table: &LakeTable, layout: &Layout, filters: &[Expr]) -> Option<Expr> {
@@ -27,7 +27,8 @@ pub fn bucket_filter(table: &LakeTable, layout: &Layout, filters: &[Expr]) -> Op
     })
 }
 
-fn places(filter: &Expr) -> Option<Vec<i64>> {
+/// The places that a condition names, if it names them one by one.
+pub fn places(filter: &Expr) -> Option<Vec<i64>> {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
             let place = match (left.as_ref(), right.as_ref()) {

@@ -35,9 +35,18 @@ pub fn layout() -> Layout {
             Column::new("amount", ColumnType::Decimal, "用水量"),
         ],
     };
+    let warnings = TableSchema {
+        name: "warnings".into(),
+        columns: vec![
+            Column::new("warning_id", ColumnType::Text, "预警编号"),
+            Column::new("place_id", ColumnType::Int, "地点"),
+            Column::new("severity", ColumnType::Int, "等级"),
+        ],
+    };
     Layout {
         tables: vec![
             Fused { schema: places, title: "地点融合表".into(), keyed: true },
+            Fused { schema: warnings, title: "预警".into(), keyed: true },
             Fused { schema: water, title: "用水".into(), keyed: false },
         ],
         shards: SHARDS,
@@ -53,6 +62,8 @@ pub struct State {
     /// Never trimmed.
     pub history: Vec<Change>,
     pub rows: BTreeMap<i64, Vec<Value>>,
+    /// By place and id.
+    pub warnings: BTreeMap<(i64, String), Vec<Value>>,
     /// What is on disk.
     pub durable: Option<Box<State>>,
     /// How often it was asked to synchronise.
@@ -130,6 +141,26 @@ impl ModelShard {
         }
     }
 
+    /// Sets or, with None, deletes one of a place's warnings.
+    pub fn put_warning(&self, place: i64, nth: u8, severity: Option<i64>) {
+        let id = PlaceId::new(place).unwrap();
+        let key = (place, format!("W{place}-{nth}"));
+        let before = self.state().warnings.get(&key).cloned();
+        match (severity, before) {
+            (Some(severity), before) => {
+                let row = vec![Value::Text(key.1.clone()), Value::Int(place), Value::Int(severity)];
+                self.state().warnings.insert(key, row.clone());
+                let operation = if before.is_some() { Operation::Update } else { Operation::Insert };
+                self.change("warnings", operation, id, row);
+            }
+            (None, Some(row)) => {
+                self.state().warnings.remove(&key);
+                self.change("warnings", Operation::Delete, id, row);
+            }
+            (None, None) => {}
+        }
+    }
+
     pub fn add_fact(&self, place: i64, amount: i64) {
         let id = PlaceId::new(place).unwrap();
         let row = vec![
@@ -186,6 +217,16 @@ impl ChangeSource for ModelShard {
     }
 }
 
+impl ModelView {
+    fn current(&self, table: &str) -> Box<dyn Iterator<Item = (i64, &Vec<Value>)> + '_> {
+        match table {
+            "places" => Box::new(self.state.rows.iter().map(|(place, row)| (*place, row))),
+            "warnings" => Box::new(self.state.warnings.iter().map(|((place, _), row)| (*place, row))),
+            other => panic!("{other} is not keyed"),
+        }
+    }
+}
+
 impl ChangeView for ModelView {
     fn last_sequence(&self) -> u64 {
         self.state.sequence
@@ -200,8 +241,16 @@ impl ChangeView for ModelView {
         table: &'a str,
         bucket: u32,
     ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a> {
-        assert_eq!(table, "places");
         let here = move |place: &i64| PlaceId::new(*place).unwrap().bucket(BUCKETS) == bucket;
-        Box::new(self.state.rows.iter().filter(move |(place, _)| here(place)).map(|(_, row)| Ok(row.clone())))
+        Box::new(self.current(table).filter(move |(place, _)| here(place)).map(|(_, row)| Ok(row.clone())))
+    }
+
+    fn rows_at<'a>(
+        &'a self,
+        table: &'a str,
+        place: PlaceId,
+    ) -> Box<dyn Iterator<Item = Result<Vec<Value>, Error>> + 'a> {
+        let here = move |at: &i64| *at == place.get();
+        Box::new(self.current(table).filter(move |(at, _)| here(at)).map(|(_, row)| Ok(row.clone())))
     }
 }

@@ -65,7 +65,7 @@ pub fn read_chunk<V: ChangeView>(
             }
         }
         if log.logged.get(&shard).is_none_or(|logged| change.sequence > *logged) {
-            rows.entry(fused).or_default().push(row(&log.table, shard, change));
+            rows.entry(fused).or_default().push(log_row(&log.table, shard, change));
         }
     }
     for (fused, rows) in rows {
@@ -76,7 +76,7 @@ pub fn read_chunk<V: ChangeView>(
 }
 
 /// A change as a row of its change log: what every change has, then the fused row.
-fn row(log: &LakeTable, shard: u32, change: Change) -> Vec<Value> {
+pub(crate) fn log_row(log: &LakeTable, shard: u32, change: Change) -> Vec<Value> {
     let mut row = Vec::with_capacity(log.schema.columns.len());
     let before = log.schema.columns.len().saturating_sub(change.row.len()).min(4);
     for column in log.schema.columns.iter().take(before) {

@@ -1,0 +1,170 @@
+//! What the shards hold and the lake does not show yet, as part of its tables.
+//!
+//! ```text
+//!   shard ── its change log after the last look ──► Overlay: newest row of each key, or rows of the log
+//!   lake  ── a version, and how far it has each shard ──► what it has is forgotten
+//!   query  = base rows without those of the overlay's keys  ∪  rows of the overlay
+//! ```
+//!
+//! A change is trimmed from a shard only when the lake has it. So an overlay that was read before the table's version has
+//! all that this version lacks; it is read once more after it, so that the base is never ahead. Each shard is
+//! shown exactly as it was at that moment.
+
+mod overlay;
+mod without;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::array::RecordBatch;
+use deltalake::DeltaTable;
+use yibiao_records::{PlaceId, Value};
+
+use crate::{
+    Error,
+    lake::{ChangeSource, ChangeView, Lake, LakeTable, Role, projector::application},
+};
+
+use overlay::Overlay;
+pub(super) use without::WithoutExec;
+
+/// What is superseded in one shard's base rows, and by what.
+pub(super) use overlay::{Shown, own_key};
+
+/// Changes of one shard that are kept beside the lake for one table: beyond that the projection is far behind, and
+/// the table shows what is in the lake.
+const CHANGES_MAX: u64 = 500_000;
+
+/// The shards of this process, for live tables. Cheap to clone.
+#[derive(Clone)]
+pub struct Live {
+    shards: Arc<[Arc<dyn Source>]>,
+    changes_max: u64,
+    /// By lake table.
+    overlays: Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Vec<Overlay>>>>>>,
+}
+
+/// A shard, whatever its kind.
+trait Source: Send + Sync {
+    fn number(&self) -> u32;
+    fn catch_up(&self, overlay: &mut Overlay, changes_max: u64) -> Result<(), Error>;
+    fn rows_at(&self, table: &str, place: PlaceId) -> Result<Vec<Vec<Value>>, Error>;
+}
+
+impl<S: ChangeSource> Source for S {
+    fn number(&self) -> u32 {
+        ChangeSource::number(self)
+    }
+
+    fn catch_up(&self, overlay: &mut Overlay, changes_max: u64) -> Result<(), Error> {
+        overlay.catch_up(&self.view(), changes_max)
+    }
+
+    fn rows_at(&self, table: &str, place: PlaceId) -> Result<Vec<Vec<Value>>, Error> {
+        self.view().rows_at(table, place).collect()
+    }
+}
+
+/// A table at one moment: the version of the lake, and by shard what is to be shown over it.
+pub(super) struct Moment {
+    pub delta: Option<DeltaTable>,
+    pub shown: Vec<Arc<Shown>>,
+}
+
+impl Live {
+    pub fn new<S: ChangeSource>(shards: impl IntoIterator<Item = S>) -> Self {
+        let shards = shards.into_iter().map(|shard| Arc::new(shard) as Arc<dyn Source>).collect();
+        Self { shards, changes_max: CHANGES_MAX, overlays: Arc::default() }
+    }
+
+    /// Another limit, for tests.
+    #[doc(hidden)]
+    pub fn with_changes_max(self, changes_max: u64) -> Self {
+        Self { changes_max, ..self }
+    }
+
+    /// The table as it is now.
+    pub(super) async fn now(&self, lake: &Lake, table: &LakeTable) -> Result<Moment, Error> {
+        let overlays = self.overlays_of(lake, table);
+        let mut overlays = overlays.lock().await;
+        self.catch_up(&mut overlays).await?;
+        let delta = lake.latest(&table.name).await?;
+        self.catch_up(&mut overlays).await?;
+        let mut shown = Vec::with_capacity(overlays.len());
+        for overlay in overlays.iter_mut() {
+            overlay.forget(position(delta.as_ref(), &table.name, overlay.shard()).await?)?;
+            shown.push(overlay.shown()?);
+        }
+        metrics::gauge!("yibiao_live_changes", "table" => table.name.clone())
+            .set(shown.iter().map(|shown| shown.rows() as f64).sum::<f64>());
+        Ok(Moment { delta, shown })
+    }
+
+    fn overlays_of(&self, lake: &Lake, table: &LakeTable) -> Arc<tokio::sync::Mutex<Vec<Overlay>>> {
+        let mut overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            let shards = self.shards.iter().map(|shard| Overlay::new(shard.number(), lake.layout(), table));
+            Arc::new(tokio::sync::Mutex::new(shards.collect()))
+        };
+        overlays.entry(table.name.clone()).or_insert_with(made).clone()
+    }
+
+    /// Reads on in each shard's change log, where that may block.
+    async fn catch_up(&self, overlays: &mut Vec<Overlay>) -> Result<(), Error> {
+        let (shards, changes_max) = (self.shards.clone(), self.changes_max);
+        let empty = overlays.iter().map(Overlay::emptied).collect();
+        let mut moved = std::mem::replace(overlays, empty);
+        let read = tokio::task::spawn_blocking(move || {
+            for (shard, overlay) in shards.iter().zip(&mut moved) {
+                shard.catch_up(overlay, changes_max)?;
+            }
+            Ok::<_, Error>(moved)
+        });
+        // After an error they are read anew.
+        *overlays = read.await.map_err(|error| Error::Task(error.to_string()))??;
+        Ok(())
+    }
+
+    /// The rows of these places, read from their shards; None where one of them is not here, or the table is no base table.
+    pub(super) async fn rows_of(
+        &self,
+        lake: &Lake,
+        table: &LakeTable,
+        places: Vec<PlaceId>,
+    ) -> Result<Option<RecordBatch>, Error> {
+        let shards = lake.layout().shards;
+        let here = |place: &PlaceId| self.shards.iter().any(|shard| shard.number() == place.shard(shards));
+        if table.role != Role::Base || !places.iter().all(here) {
+            return Ok(None);
+        }
+        let (all, table, lake) = (self.shards.clone(), table.clone(), lake.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut rows = Vec::new();
+            for place in places {
+                let Some(shard) = all.iter().find(|shard| shard.number() == place.shard(shards)) else {
+                    continue;
+                };
+                for row in shard.rows_at(&table.fused, place)? {
+                    rows.push(overlay::base_row(row, &table, lake.layout().bucket_of(place)));
+                }
+            }
+            crate::lake::batch(&table.schema, &rows)
+        });
+        read.await.map_err(|error| Error::Task(error.to_string()))?.map(Some)
+    }
+}
+
+/// How far this version of a table has a shard.
+async fn position(delta: Option<&DeltaTable>, table: &str, shard: u32) -> Result<u64, Error> {
+    let Some(delta) = delta else { return Ok(0) };
+    let failed = |source| Error::Delta {
+        doing: "reading the position of",
+        table: table.to_owned(),
+        source: Box::new(source),
+    };
+    let state = delta.snapshot().map_err(failed)?;
+    let version = state.transaction_version(delta.log_store().as_ref(), application(shard)).await;
+    Ok(version.map_err(failed)?.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+}
