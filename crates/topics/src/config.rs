@@ -82,11 +82,13 @@ impl fmt::Debug for ClientConfig {
 }
 
 /// What exactly-once, ordering and the absence of silent loss rest on.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 16] = [
     "bootstrap.servers",
     "group.id",
     "enable.idempotence",
     "acks",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
     "request.required.acks",
     "retries",
     "message.send.max.retries",
@@ -152,6 +154,10 @@ impl ClientConfig {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // With more, the first batch to a partition is lost where its leader refuses it for not being ready and takes the
+            // second: brokers take any sequence from a producer that they do not know yet, and librdkafka believes the
+            // first to be there once a later one is acknowledged.
+            .set("max.in.flight.requests.per.connection", "1")
             // Never given up: what was accepted by `send` waits for the broker for as long as the process lives.
             .set("message.timeout.ms", "0")
             .set("linger.ms", self.linger.as_millis().to_string())
