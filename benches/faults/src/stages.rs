@@ -103,10 +103,7 @@ impl Stages {
                 match self.armed[stage].filter(|_| status.signal() == Some(SIGABRT)) {
                     Some(point) => self.died_at.push(point),
                     None => {
-                        let log = self.dir.join(format!("{name}.log"));
-                        let log = fs::read_to_string(log).unwrap_or_default();
-                        let said = log.lines().last().unwrap_or_default();
-                        eprintln!("  {name} ended by itself: {status}: {said}");
+                        eprintln!("  {name} ended by itself: {status}: {}", last_words(&self.dir, name));
                         self.ended_by_themselves += 1;
                     }
                 }
@@ -150,6 +147,10 @@ impl Stages {
                 Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
                 Some(status) if status.signal() == Some(SIGABRT) && self.armed[stage].is_some() => {
                     self.died_at.extend(self.armed[stage]);
+                }
+                // It met the full disk before it heard of the stop.
+                Some(_) if last_words(&self.dir, STAGES[stage]).contains(DISK_FULL) => {
+                    self.ended_by_themselves += 1;
                 }
                 Some(status) => bail!("{} stopped with {status}", STAGES[stage]),
                 None => {
@@ -209,6 +210,15 @@ impl Drop for Stages {
             let _ = child.wait();
         }
     }
+}
+
+/// What the program says where its disk is full.
+const DISK_FULL: &str = "is the disk full?";
+
+/// The end of a stage's log.
+fn last_words(dir: &Path, stage: &str) -> String {
+    let log = fs::read_to_string(dir.join(format!("{stage}.log"))).unwrap_or_default();
+    log.lines().last().unwrap_or_default().to_owned()
 }
 
 /// None where it runs longer than `time`.
