@@ -109,6 +109,7 @@ pub const CATALOGUE: &[Described] = &[
     gauge("yibiao_projected_at_seconds", &["stage"], "when the lake was last level, since the epoch"),
     counter("yibiao_projected_rows_total", &["stage", "table"], "rows appended to change logs"),
     counter("yibiao_rewritten_rows_total", &["stage", "table"], "rows written again in base tables"),
+    gauge("yibiao_live_changes", &["table"], "rows that live tables showed beyond the lake"),
     // deliver
     gauge(
         "yibiao_grant_ends_at_seconds",

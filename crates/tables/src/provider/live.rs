@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A change is trimmed from a shard only when the lake has it. So an overlay that was read before the table's version has
-//! all that this version lacks; it is read once more after it, so that the base is never ahead. Each shard is
-//! shown exactly as it was at that moment.
+//! all that this version lacks. Where the version is as far as the overlay or farther, nothing is left of the overlay;
+//! either way each shard is shown exactly as it was at one moment.
 
 mod overlay;
 mod without;
@@ -89,14 +89,14 @@ impl Live {
     pub(super) async fn now(&self, lake: &Lake, table: &LakeTable) -> Result<Moment, Error> {
         let overlays = self.overlays_of(lake, table);
         let mut overlays = overlays.lock().await;
+        if overlays.iter().any(Overlay::is_new) {
+            // What the lake has by now need not be read from the shards.
+            forget(&mut overlays, lake.latest(&table.name).await?.as_ref(), table).await?;
+        }
         self.catch_up(&mut overlays).await?;
         let delta = lake.latest(&table.name).await?;
-        self.catch_up(&mut overlays).await?;
-        let mut shown = Vec::with_capacity(overlays.len());
-        for overlay in overlays.iter_mut() {
-            overlay.forget(position(delta.as_ref(), &table.name, overlay.shard()).await?)?;
-            shown.push(overlay.shown()?);
-        }
+        forget(&mut overlays, delta.as_ref(), table).await?;
+        let shown = overlays.iter_mut().map(Overlay::shown).collect::<Result<Vec<_>, _>>()?;
         metrics::gauge!("yibiao_live_changes", "table" => table.name.clone())
             .set(shown.iter().map(|shown| shown.rows() as f64).sum::<f64>());
         Ok(Moment { delta, shown })
@@ -154,6 +154,18 @@ impl Live {
         });
         read.await.map_err(|error| Error::Task(error.to_string()))?.map(Some)
     }
+}
+
+/// What this version of the table has is no more to be shown over it.
+async fn forget(
+    overlays: &mut [Overlay],
+    delta: Option<&DeltaTable>,
+    table: &LakeTable,
+) -> Result<(), Error> {
+    for overlay in overlays {
+        overlay.forget(position(delta, &table.name, overlay.shard()).await?)?;
+    }
+    Ok(())
 }
 
 /// How far this version of a table has a shard.

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use anyhow::{Context, Result};
+use yibiao_tables::Live;
 
 use super::Pipeline;
 use crate::{config::Stage, gauges::Gauges, resolve_address::resolve_address, status};
@@ -69,7 +70,12 @@ impl Pipeline {
 
     async fn start_serving(&mut self) -> Result<()> {
         let config = yibiao_serve::postgres::Config { listen: self.config.serve.sql, ..Default::default() };
-        let session = self.lake.session([resolve_address(&self.layout.gazetteer)])?;
+        let functions = [resolve_address(&self.layout.gazetteer)];
+        // Without shards in this process: what is in the lake.
+        let session = match self.shards.is_empty() {
+            true => self.lake.session(functions)?,
+            false => self.lake.live_session(Live::new(self.shards.clone()), functions)?,
+        };
         let sql = yibiao_serve::postgres::postgres(&config, session, self.shutdown.clone()).await?;
         let places = vec![
             ("SQL (PostgreSQL)".to_owned(), sql.address.to_string()),

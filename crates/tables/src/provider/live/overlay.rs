@@ -76,8 +76,8 @@ pub struct Overlay {
     layout: Arc<Layout>,
     /// All changes up to here were looked at.
     through: u64,
-    /// Changes up to here were trimmed, as far as is known.
-    trimmed: u64,
+    /// Changes up to here are in the lake, as far as is known.
+    had: u64,
     /// There are too many changes: the lake alone is shown.
     is_too_long: bool,
     rows: Rows,
@@ -108,7 +108,7 @@ impl Overlay {
             Role::Base => Rows::Base(Base::default()),
             Role::Changes => Rows::Log(Vec::new()),
         };
-        Self { shard, table, layout, through: 0, trimmed: 0, is_too_long: false, rows, shown: None }
+        Self { shard, table, layout, through: 0, had: 0, is_too_long: false, rows, shown: None }
     }
 
     /// Of the same shard and table, with nothing in it.
@@ -120,27 +120,31 @@ impl Overlay {
         self.shard
     }
 
+    /// Nothing was read or forgotten yet.
+    pub fn is_new(&self) -> bool {
+        self.through == 0 && self.had == 0
+    }
+
     /// Reads on to the end of the shard's change log.
     pub fn catch_up<V: ChangeView>(&mut self, view: &V, changes_max: u64) -> Result<(), Error> {
         let last = view.last_sequence();
-        let first = view.outbox(self.trimmed).next().transpose()?.map_or(last + 1, |change| change.sequence);
-        self.trimmed = self.trimmed.max(first - 1);
+        let first = view.outbox(self.had).next().transpose()?.map_or(last + 1, |change| change.sequence);
+        self.forget(first - 1)?;
         if last + 1 - first > changes_max {
             if !self.is_too_long {
                 tracing::warn!(table = %self.table.name, shard = self.shard, changes = last + 1 - first, changes_max, "the lake is too far behind for live tables: what it has is shown");
             }
-            *self = Self { is_too_long: true, trimmed: self.trimmed, ..self.emptied() };
+            *self = Self { is_too_long: true, had: self.had, ..self.emptied() };
             return Ok(());
         }
         if self.is_too_long {
-            *self = Self { trimmed: self.trimmed, ..self.emptied() };
+            *self = Self { had: self.had, ..self.emptied() };
         }
-        self.forget(self.trimmed)?;
         if self.through >= last {
             return Ok(());
         }
         let mut changes = Vec::new();
-        for change in view.outbox(self.through.max(self.trimmed)) {
+        for change in view.outbox(self.through.max(self.had)) {
             let change = change?;
             self.through = change.sequence;
             if change.table == self.table.fused {
@@ -172,6 +176,10 @@ impl Overlay {
 
     /// The lake has the changes up to `position`.
     pub fn forget(&mut self, position: u64) -> Result<(), Error> {
+        if position <= self.had {
+            return Ok(());
+        }
+        self.had = position;
         let forgot = match &mut self.rows {
             Rows::Base(base) => base.forget(position),
             Rows::Log(parts) => {

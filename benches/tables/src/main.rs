@@ -1,0 +1,65 @@
+//! One fusion shard with its live tables, at size: the real applier, state store, projection and SQL, without a broker.
+//!
+//! ```text
+//!  1. first load: an address and a reading of each place              facts/s/core, memory, disk
+//!  2. more readings of random places, in batches                      processor time a record, also with 10 and 100 rules
+//!  3. projection of everything to a lake                              time
+//!  4. recent changes that the lake does not have: queries             live against the base alone
+//!  5. one place, by SQL and straight from the store                   p50, p99
+//!  6. kill -9, and again until a batch is committed                   time
+//! ```
+//!
+//! Prints a table; never fails on time.
+
+mod facts;
+mod measure;
+mod queries;
+mod restart;
+mod steps;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// A fusion shard and its live tables at size, measured in one run.
+#[derive(Debug, Clone, Parser)]
+pub struct Args {
+    /// Places of the shard; several sizes one after the other.
+    #[arg(long, default_values_t = [100_000u64, 1_000_000])]
+    places: Vec<u64>,
+    /// Where the states and lakes lie while it runs; a folder of its own in the system's temporary folder otherwise.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    #[arg(long, default_value = "pipelines")]
+    pipelines: PathBuf,
+    /// Cache of the state store, MiB, and memtables, MiB, as the pipeline has them.
+    #[arg(long, default_values_t = [32u64, 16])]
+    store_mib: Vec<u64>,
+    /// Buckets of the base tables.
+    #[arg(long, default_value_t = 64)]
+    buckets: u32,
+    /// Recent changes that only the shard has.
+    #[arg(long, default_value_t = 200_000)]
+    recent: u64,
+    /// Opens the shard in this folder and applies batches until it is killed: the part of the restart.
+    #[arg(long, hide = true)]
+    restart: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Some(dir) = &args.restart {
+        return restart::child(&args, dir).await;
+    }
+    for places in args.places.clone() {
+        let temporary = tempfile::tempdir()?;
+        let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned()).join(places.to_string());
+        std::fs::create_dir_all(&dir)?;
+        println!("\n# {places} places");
+        steps::run(&args, &dir, places).await?;
+        std::fs::remove_dir_all(&dir)?;
+    }
+    Ok(())
+}
