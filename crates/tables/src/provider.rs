@@ -8,6 +8,7 @@
 //! adding them is [`LakeProvider::scan`].
 
 mod catalogue;
+mod pinned;
 mod pruning;
 mod scan;
 
@@ -30,6 +31,8 @@ use crate::{
     Error,
     lake::{Lake, LakeTable, Layout, Role, delta_schema},
 };
+
+pub use pinned::Pinned;
 
 /// The catalog (a database, for a PostgreSQL client) and its schema.
 pub const CATALOG: &str = "yibiao";

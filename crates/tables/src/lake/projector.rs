@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use yibiao_records::CrashPoint;
 
+pub(crate) use self::positions::application;
 use self::{
     chunk::{Chunk, read_bucket, read_chunk},
     positions::Positions,
