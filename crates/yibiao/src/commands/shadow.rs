@@ -163,7 +163,7 @@ fn told(plan: &Plan) -> String {
         Some(Gazetteer::Version(version)) => version.clone(),
     };
     format!(
-        "shadow {}: {} of {} feeds, by {}, gazetteer {gazetteer}",
+        "shadow {}: {} raw records of {} feeds, by {}, gazetteer {gazetteer}",
         plan.name,
         crate::progress::grouped(plan.records()),
         plan.feeds.len(),
