@@ -14,7 +14,7 @@
 mod worker;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc,
@@ -104,6 +104,13 @@ impl Normaliser {
             before_commit: None,
         };
         Ok(Self { shared, contracts, sources })
+    }
+
+    /// Reads only these feeds. The contracts of the others still say who defines places.
+    pub fn only(mut self, feeds: &BTreeSet<FeedId>) -> Self {
+        self.contracts.retain(|contract| feeds.contains(&contract.feed));
+        self.sources.retain(|feed, _| feeds.contains(feed));
+        self
     }
 
     /// What was received and what became of it; stays readable while the stage runs and after it.

@@ -9,6 +9,7 @@
 
 mod catalogue;
 mod live;
+mod pinned;
 mod pruning;
 mod scan;
 mod shown;
@@ -30,10 +31,11 @@ use deltalake::DeltaTable;
 
 use crate::{
     Error,
-    lake::{Lake, LakeTable, Layout, Role, delta_schema},
+    lake::{Lake, LakeTable, Layout, Role, delta_schema, projector::application},
 };
 
 pub use live::Live;
+pub use pinned::Pinned;
 
 /// The catalog (a database, for a PostgreSQL client) and its schema.
 pub const CATALOG: &str = "yibiao";
@@ -150,6 +152,18 @@ pub(crate) async fn provider(
     state: &Arc<SessionState>,
 ) -> Result<Arc<dyn TableProvider>> {
     delta.table_provider().with_session(state.clone()).await
+}
+
+/// How far this version of a table has a shard; None: no change of it.
+async fn position(delta: &DeltaTable, table: &str, shard: u32) -> Result<Option<u64>, Error> {
+    let failed = |source| Error::Delta {
+        doing: "reading the positions of",
+        table: table.to_owned(),
+        source: Box::new(source),
+    };
+    let state = delta.snapshot().map_err(failed)?;
+    let position = state.transaction_version(delta.log_store().as_ref(), application(shard)).await;
+    Ok(position.map_err(failed)?.and_then(|position| u64::try_from(position).ok()))
 }
 
 /// One table of the lake.

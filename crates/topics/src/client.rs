@@ -1,6 +1,7 @@
 //! The door to one cluster: questions about topics, their creation, and the makers of producers and readers.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
@@ -9,14 +10,16 @@ use std::{
 };
 
 use rdkafka::{
+    Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 use yibiao_records::{NextOffset, TopicPartition};
 
 use crate::{
-    ClientConfig, Cursors, Error, Producer, Reader, TopicSpec,
+    ClientConfig, Cursors, Error, Producer, Reader, TopicSpec, View,
     error::{passes, unknown_topic},
     health::{Health, Watch},
 };
@@ -37,6 +40,7 @@ struct Inner {
     config: ClientConfig,
     admin: AdminClient<Watch>,
     health: Arc<Health>,
+    view: Option<Arc<View>>,
 }
 
 /// A topic that is not as its [`TopicSpec`] says.
@@ -68,20 +72,37 @@ pub struct Watermarks {
 impl Client {
     /// Checks the configuration; connects later, by itself.
     pub fn new(config: &ClientConfig) -> Result<Self, Error> {
+        Self::with(config, None)
+    }
+
+    /// The same cluster, of which no more is seen than this.
+    pub fn seeing(&self, view: View) -> Result<Self, Error> {
+        Self::with(&self.0.config, Some(Arc::new(view)))
+    }
+
+    fn with(config: &ClientConfig, view: Option<Arc<View>>) -> Result<Self, Error> {
         config.check()?;
         let health = Health::new("admin");
         let admin = AdminClient::from_config_and_context(&config.admin(), Watch(health.clone()))
             .map_err(Error::config)?;
-        Ok(Self(Arc::new(Inner { config: config.clone(), admin, health })))
+        Ok(Self(Arc::new(Inner { config: config.clone(), admin, health, view })))
     }
 
     pub fn config(&self) -> &ClientConfig {
         &self.0.config
     }
 
+    pub(crate) fn view(&self) -> Option<&Arc<View>> {
+        self.0.view.as_ref()
+    }
+
+    fn on_cluster<'a>(&self, topic: &'a str) -> Cow<'a, str> {
+        self.view().map_or(Cow::Borrowed(topic), |view| view.on_cluster(topic))
+    }
+
     /// A producer of its own, with its own queue and thread.
     pub fn producer(&self) -> Result<Producer, Error> {
-        Producer::new(&self.0.config)
+        Producer::new(&self.0.config, self.0.view.clone())
     }
 
     /// Reads the given partitions from the given positions. [`NextOffset::START`] is the oldest record that is
@@ -173,7 +194,9 @@ impl Client {
                     .collect::<BTreeMap<_, _>>())
             })
             .await?;
-        Ok(metadata)
+        let Some(view) = self.view() else { return Ok(metadata) };
+        let seen = |(topic, partitions): (String, u32)| Some((view.name_of(&topic)?.to_owned(), partitions));
+        Ok(metadata.into_iter().filter_map(seen).collect())
     }
 
     /// How many partitions a topic has.
@@ -187,7 +210,10 @@ impl Client {
 
     /// The oldest and the next offset of one partition.
     pub async fn watermarks(&self, of: &TopicPartition) -> Result<Watermarks, Error> {
-        let tp = of.clone();
+        if let Some(range) = self.view().and_then(|view| view.range(of)) {
+            return Ok(Watermarks { low: range.from, high: range.to });
+        }
+        let tp = TopicPartition::new(&*self.on_cluster(&of.topic), of.partition);
         let doing = format!("asking for the watermarks of {of}");
         let (low, high) = self
             .ask(doing.clone(), move |inner, wait| {
@@ -206,18 +232,83 @@ impl Client {
         }
     }
 
+    /// The offset of the first record that is not older than this (ms since the epoch, by the records' own times); None
+    /// where all are older.
+    pub async fn offset_at(&self, of: &TopicPartition, at_ms: i64) -> Result<Option<NextOffset>, Error> {
+        let (topic, partition) = (self.on_cluster(&of.topic).into_owned(), of.partition);
+        let consumer = self.0.config.reader("times");
+        let doing = format!("asking for the first record of a time in {of}");
+        let found = self
+            .ask(doing, move |_, wait| {
+                let consumer: BaseConsumer = consumer.create()?;
+                let mut asked = TopicPartitionList::with_capacity(1);
+                asked.add_partition_offset(&topic, partition, Offset::Offset(at_ms))?;
+                let found = consumer.offsets_for_times(asked, wait)?;
+                found.elements().first().map_or(Ok(None), |found| {
+                    found.error()?;
+                    Ok(found.offset().to_raw())
+                })
+            })
+            .await?;
+        Ok(found.and_then(NextOffset::new))
+    }
+
+    /// Deletes these topics; those that are not there are no error.
+    pub async fn delete(&self, topics: &[String]) -> Result<(), Error> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let doing = "deleting topics";
+        let on_cluster = |topic: &String| match self.view() {
+            Some(view) => view.to_change(topic, "deleting").map(Cow::into_owned),
+            None => Ok(topic.clone()),
+        };
+        let names = topics.iter().map(on_cluster).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let timeout = Some(self.0.config.request_timeout);
+        let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
+        for result in self.repeat(doing.into(), || self.0.admin.delete_topics(&names, &options)).await? {
+            if let Err((topic, code)) = result
+                && !unknown_topic(code)
+            {
+                return Err(Error::Refused {
+                    doing: format!("deleting topic {topic}"),
+                    detail: code.to_string(),
+                });
+            }
+        }
+        self.wait_until_gone(topics).await
+    }
+
+    /// Brokers answer before all of them have forgotten a topic.
+    async fn wait_until_gone(&self, deleted: &[String]) -> Result<(), Error> {
+        let deadline = Instant::now() + self.0.config.patience;
+        let mut back_off = Duration::from_millis(10);
+        loop {
+            let there = self.topics().await?;
+            let Some(left) = deleted.iter().find(|topic| there.contains_key(*topic)) else { return Ok(()) };
+            if Instant::now() > deadline {
+                return Err(self.away(format!("waiting until {left} is deleted"), "it is still there".into()));
+            }
+            tokio::time::sleep(back_off).await;
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
     async fn create(&self, missing: &[&TopicSpec]) -> Result<(), Error> {
         let doing = "creating topics";
-        let settings: Vec<_> = missing.iter().map(|spec| spec.settings()).collect();
+        let settings: Vec<_> =
+            missing.iter().map(|spec| (self.on_cluster(&spec.name), spec.settings())).collect();
         let topics: Vec<NewTopic<'_>> = missing
             .iter()
             .zip(&settings)
-            .map(|(spec, settings)| {
+            .map(|(spec, (name, settings))| {
                 let replication = TopicReplication::Fixed(i32::from(spec.replication));
-                settings.iter().fold(
-                    NewTopic::new(&spec.name, spec.partitions as i32, replication),
-                    |topic, (name, value)| topic.set(name, value),
-                )
+                settings
+                    .iter()
+                    .fold(NewTopic::new(name, spec.partitions as i32, replication), |topic, (name, value)| {
+                        topic.set(name, value)
+                    })
             })
             .collect();
         let timeout = Some(self.0.config.request_timeout);
@@ -256,7 +347,7 @@ impl Client {
                         .collect())
                 })
                 .await?;
-            if created.iter().all(|spec| led.contains(&spec.name)) {
+            if created.iter().all(|spec| led.contains(&*self.on_cluster(&spec.name))) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -269,7 +360,8 @@ impl Client {
 
     async fn settings(&self, of: &[&TopicSpec]) -> Result<Vec<BTreeMap<String, String>>, Error> {
         let doing = "asking for the settings of topics";
-        let specifiers: Vec<_> = of.iter().map(|spec| ResourceSpecifier::Topic(&spec.name)).collect();
+        let names: Vec<_> = of.iter().map(|spec| self.on_cluster(&spec.name)).collect();
+        let specifiers: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let options = AdminOptions::new().request_timeout(Some(self.0.config.request_timeout));
         let results =
             self.repeat(doing.into(), || self.0.admin.describe_configs(&specifiers, &options)).await?;

@@ -42,6 +42,8 @@ pub enum Error {
         "the header {header} of a record in {topic} (partition {partition}, offset {offset}) cannot be read: {detail}"
     )]
     Header { header: &'static str, topic: String, partition: i32, offset: i64, detail: String },
+    #[error("{doing} {topic}: this client may only read it")]
+    ReadOnly { doing: String, topic: String },
     #[error("a task of the kafka client ended by a panic while {doing}")]
     Panicked { doing: String },
 }
@@ -60,7 +62,7 @@ impl Error {
             | Error::TooLarge { .. } => Fault::OPERATOR,
             Error::Poisoned { .. } => Fault::OUTSIDE,
             Error::Header { .. } => Fault::BAD_INPUT,
-            Error::Panicked { .. } => Fault::OURS,
+            Error::ReadOnly { .. } | Error::Panicked { .. } => Fault::OURS,
         }
     }
 

@@ -13,8 +13,8 @@
 //! when it is back. What is an error can say whose fault it is: [`Error::fault`].
 //!
 //! In reading order: [`config`] what an operator sets; [`layout`] all topics of the system; [`client`] the door
-//! to one cluster; [`producer`]; [`message`] and [`reader`]; [`cursors`]; [`health`] how an absence of the broker
-//! is noticed and told.
+//! to one cluster; [`view`] what it sees beside another installation; [`producer`]; [`message`] and [`reader`];
+//! [`cursors`]; [`health`] how an absence of the broker is noticed and told.
 
 pub mod client;
 pub mod config;
@@ -26,6 +26,7 @@ pub mod layout;
 pub mod message;
 pub mod producer;
 pub mod reader;
+pub mod view;
 
 pub use client::{Client, Difference, Watermarks};
 pub use config::{ClientConfig, Compression};
@@ -35,6 +36,7 @@ pub use layout::{Cleanup, Layout, TopicSpec};
 pub use message::{Batch, Message};
 pub use producer::{Outgoing, Producer};
 pub use reader::Reader;
+pub use view::{Range, View};
 
 /// Re-exported, so that users of this crate name positions as it does.
 pub use yibiao_records::{NextOffset, TopicPartition};

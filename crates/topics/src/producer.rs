@@ -21,7 +21,7 @@ use rdkafka::{
 use tokio::sync::Notify;
 
 use crate::{
-    ClientConfig, Error,
+    ClientConfig, Error, View,
     health::{Health, Watch},
 };
 
@@ -44,6 +44,7 @@ pub struct Outgoing<'a> {
 pub struct Producer {
     inner: Arc<ThreadedProducer<Acknowledgements>>,
     shared: Arc<Shared>,
+    view: Option<Arc<View>>,
 }
 
 struct Shared {
@@ -183,7 +184,7 @@ impl ProducerContext for Acknowledgements {
 }
 
 impl Producer {
-    pub(crate) fn new(config: &ClientConfig) -> Result<Self, Error> {
+    pub(crate) fn new(config: &ClientConfig, view: Option<Arc<View>>) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             flight: Mutex::default(),
             room: Condvar::new(),
@@ -197,13 +198,19 @@ impl Producer {
         let context = Acknowledgements(shared.clone());
         let inner =
             ThreadedProducer::from_config_and_context(&config.producer(), context).map_err(Error::config)?;
-        Ok(Self { inner: Arc::new(inner), shared })
+        Ok(Self { inner: Arc::new(inner), shared, view })
     }
 
     /// Queues a record. Where the queue is full it holds the calling thread until there is room, at most the
     /// configured `request_timeout`; async callers await [`Producer::ready`] before each run of records and so
     /// never come to that.
     pub fn send(&self, record: Outgoing<'_>) -> Result<(), Error> {
+        let Some(view) = &self.view else { return self.send_on_cluster(record) };
+        let topic = view.to_change(record.topic, "sending to")?;
+        self.send_on_cluster(Outgoing { topic: &topic, ..record })
+    }
+
+    fn send_on_cluster(&self, record: Outgoing<'_>) -> Result<(), Error> {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let mut waiting_since = None;
         loop {

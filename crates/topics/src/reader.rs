@@ -28,7 +28,7 @@ use tokio::{sync::Notify, time::Instant};
 use yibiao_records::{NextOffset, TopicPartition};
 
 use crate::{
-    Batch, Client, Error, Message,
+    Batch, Client, Error, Message, Range,
     error::{passes, unknown_topic},
     health::{Health, Watch},
     message::{Arena, Lent},
@@ -128,9 +128,12 @@ impl Reader {
             doing: format!("assigning partitions to the reader {name}"),
             detail: error.to_string(),
         };
+        let assigned: Vec<Assigned> =
+            start.iter().map(|(tp, next)| Assigned::new(client, tp, *next)).collect();
         let mut assignment = TopicPartitionList::with_capacity(start.len());
-        for (tp, next) in &start {
-            assignment.add_partition_offset(&tp.topic, tp.partition, to_offset(*next)).map_err(refused)?;
+        for assigned in assigned.iter().filter(|assigned| !assigned.is_at_end()) {
+            let (topic, partition) = (&assigned.on_cluster, assigned.tp.partition);
+            assignment.add_partition_offset(topic, partition, assigned.offset()).map_err(refused)?;
         }
         consumer.assign(&assignment).map_err(refused)?;
 
@@ -149,7 +152,7 @@ impl Reader {
             consumer,
             shared: shared.clone(),
             health: health.clone(),
-            partitions: start.clone(),
+            partitions: assigned,
             last: 0,
             arena_bytes: 4096,
         };
@@ -247,7 +250,8 @@ impl Reader {
 
     /// Shows positions to Kafka's own tools. Nothing is ever resumed from them, so a failure is only logged.
     pub fn commit_for_display(&self, positions: &[(TopicPartition, NextOffset)]) {
-        let Some(consumer) = self.consumer.upgrade() else { return };
+        // Whoever has a view works beside those whose positions are shown.
+        let Some(consumer) = self.consumer.upgrade().filter(|_| self.client.view().is_none()) else { return };
         let mut list = TopicPartitionList::with_capacity(positions.len());
         let committed = positions
             .iter()
@@ -275,11 +279,39 @@ impl Drop for Reader {
     }
 }
 
-/// The first offset may be gone for long: it stands for the oldest record that is there.
-fn to_offset(next: NextOffset) -> Offset {
-    match next {
-        NextOffset::START => Offset::Beginning,
-        next => Offset::Offset(next.get()),
+/// A partition that is read.
+struct Assigned {
+    tp: TopicPartition,
+    on_cluster: Arc<str>,
+    /// Where it goes on.
+    next: NextOffset,
+    /// What is seen of it, where that is not all.
+    range: Option<Range>,
+    /// Nothing of it is fetched any more.
+    ended: bool,
+}
+
+impl Assigned {
+    fn new(client: &Client, tp: &TopicPartition, next: NextOffset) -> Self {
+        let view = client.view();
+        let range = view.and_then(|view| view.range(tp));
+        let on_cluster = view.map_or_else(|| tp.topic.clone(), |view| view.on_cluster(&tp.topic).into());
+        let mut assigned = Self { tp: tp.clone(), on_cluster, next, range, ended: false };
+        assigned.ended = assigned.is_at_end();
+        assigned
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.range.is_some_and(|range| self.next >= range.to)
+    }
+
+    /// The first offset may be gone for long: it stands for the oldest record that is there, or that is seen.
+    fn offset(&self) -> Offset {
+        match (self.next, self.range) {
+            (NextOffset::START, None) => Offset::Beginning,
+            (NextOffset::START, Some(range)) => Offset::Offset(range.from.get()),
+            (next, _) => Offset::Offset(next.get()),
+        }
     }
 }
 
@@ -289,8 +321,7 @@ struct Polling {
     consumer: Arc<BaseConsumer<Watch>>,
     shared: Arc<Shared>,
     health: Arc<Health>,
-    /// Where each partition goes on.
-    partitions: Vec<(TopicPartition, NextOffset)>,
+    partitions: Vec<Assigned>,
     /// The partition of the last record: nearly always that of the next one.
     last: usize,
     arena_bytes: usize,
@@ -311,8 +342,9 @@ impl Polling {
     fn obey(&self, command: Command) -> Result<(), Error> {
         let list = |partitions: &[TopicPartition]| {
             let mut list = TopicPartitionList::with_capacity(partitions.len());
-            for (tp, next) in self.partitions.iter().filter(|(tp, _)| partitions.contains(tp)) {
-                list.add_partition_offset(&tp.topic, tp.partition, to_offset(*next))?;
+            let wanted = |assigned: &&Assigned| !assigned.ended && partitions.contains(&assigned.tp);
+            for assigned in self.partitions.iter().filter(wanted) {
+                list.add_partition_offset(&assigned.on_cluster, assigned.tp.partition, assigned.offset())?;
             }
             Ok(list)
         };
@@ -355,21 +387,45 @@ impl Polling {
             self.arena_bytes = arena.bytes().clamp(4096, CHUNK_BYTES);
             self.shared.hand_over(arena);
         }
-        outcome
+        outcome.and_then(|()| self.end_partitions())
+    }
+
+    /// Fetches no more of partitions whose end has come.
+    fn end_partitions(&mut self) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        for assigned in self.partitions.iter_mut().filter(|assigned| !assigned.ended) {
+            if assigned.is_at_end() {
+                assigned.ended = true;
+                list.add_partition(&assigned.on_cluster, assigned.tp.partition);
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.pause(&list).map_err(|error| Error::Refused {
+            doing: format!("ending partitions of the reader {}", self.name),
+            detail: error.to_string(),
+        })
     }
 
     fn copy(&mut self, arena: &mut Arena, message: &BorrowedMessage<'_>) {
         let (topic, partition) = (message.topic(), message.partition());
-        let is = |tp: &TopicPartition| tp.partition == partition && *tp.topic == *topic;
-        if !self.partitions.get(self.last).is_some_and(|(tp, _)| is(tp)) {
-            self.last = self.partitions.iter().position(|(tp, _)| is(tp)).unwrap_or_else(|| {
-                self.partitions.push((TopicPartition::new(topic, partition), NextOffset::START));
-                self.partitions.len() - 1
-            });
+        let is = |of: &Assigned| of.tp.partition == partition && *of.on_cluster == *topic;
+        if !self.partitions.get(self.last).is_some_and(is) {
+            // Nothing comes of what was not assigned.
+            let Some(index) = self.partitions.iter().position(is) else { return };
+            self.last = index;
         }
-        self.partitions[self.last].1 = NextOffset::after(message.offset());
+        let assigned = &mut self.partitions[self.last];
+        if assigned.is_at_end() {
+            return;
+        }
+        assigned.next = NextOffset::after(message.offset());
+        if assigned.range.is_some_and(|range| !range.contains(message.offset())) {
+            return;
+        }
         arena.push(Lent {
-            topic: self.partitions[self.last].0.topic.clone(),
+            topic: assigned.tp.topic.clone(),
             partition,
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
@@ -390,7 +446,8 @@ impl Polling {
                 Err(Error::PositionGone { reader: self.name.clone(), detail })
             }
             Some(code) if unknown_topic(code) => {
-                let topics: Vec<&str> = self.partitions.iter().map(|(tp, _)| &*tp.topic).collect();
+                let topics: Vec<&str> =
+                    self.partitions.iter().map(|assigned| &*assigned.on_cluster).collect();
                 Err(Error::UnknownTopic { topic: topics.join(" or "), partition: None })
             }
             Some(code) if passes(code) => {

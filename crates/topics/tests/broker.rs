@@ -10,8 +10,8 @@ use std::{
 
 use yibiao_records::FeedId;
 use yibiao_topics::{
-    Cleanup, Client, ClientConfig, Error, Layout, Message, NextOffset, Outgoing, Reader, TopicPartition,
-    TopicSpec,
+    Cleanup, Client, ClientConfig, Error, Layout, Message, NextOffset, Outgoing, Range, Reader,
+    TopicPartition, TopicSpec, View,
 };
 
 mod support;
@@ -291,4 +291,70 @@ async fn a_million_records_are_written_and_read() {
         rate(written),
         rate(began.elapsed())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_shows_a_range_of_its_sources_and_keeps_its_own_topics_apart() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let source = spec(1);
+    client.ensure(std::slice::from_ref(&source)).await.unwrap();
+    let producer = client.producer().unwrap();
+    for n in 0..100i64 {
+        let value = n.to_string();
+        let record = Outgoing {
+            topic: &source.name,
+            value: Some(value.as_bytes()),
+            timestamp_ms: Some(1_700_000_000_000 + n),
+            ..Outgoing::default()
+        };
+        producer.send(record).unwrap();
+    }
+    producer.flush().await.unwrap();
+    let of = TopicPartition::new(source.name.as_str(), 0);
+    let from = client.offset_at(&of, 1_700_000_000_020).await.unwrap().unwrap();
+    assert_eq!(from.get(), 20);
+    assert_eq!(client.offset_at(&of, 1_700_000_000_100).await.unwrap(), None, "all are older");
+
+    let prefix = format!("view.{}.", source.name);
+    let range = Range { from, to: NextOffset::after(29) };
+    let view = client.seeing(View::new(prefix.as_str(), [(of.clone(), range)])).unwrap();
+    let marks = view.watermarks(&of).await.unwrap();
+    assert_eq!((marks.low, marks.high), (range.from, range.to));
+    let mut reader = view.reader("view", vec![(of.clone(), NextOffset::START)]).unwrap();
+    let offsets: Vec<i64> = read(&mut reader, 10).await.iter().map(|message| message.offset).collect();
+    assert_eq!(offsets, (20..30).collect::<Vec<_>>());
+    assert!(
+        reader.next_batch(10, Duration::from_millis(500)).await.unwrap().is_empty(),
+        "nothing after the range"
+    );
+    let mut at_end = view.reader("view-at-end", vec![(of.clone(), range.to)]).unwrap();
+    assert!(at_end.next_batch(10, Duration::from_millis(500)).await.unwrap().is_empty());
+
+    let refused = view.producer().unwrap().send(Outgoing { topic: &source.name, ..Outgoing::default() });
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
+    assert!(view.delete(std::slice::from_ref(&source.name)).await.is_err());
+
+    let own = TopicSpec { name: "std.water".into(), ..spec(2) };
+    view.ensure(std::slice::from_ref(&own)).await.unwrap();
+    let producer = view.producer().unwrap();
+    producer
+        .send(Outgoing { topic: "std.water", partition: Some(1), value: Some(b"x"), ..Outgoing::default() })
+        .unwrap();
+    producer.flush().await.unwrap();
+    let mut reader = view.reader("view-own", all("std.water", 2)).unwrap();
+    let message = &read(&mut reader, 1).await[0];
+    assert_eq!(
+        (&*message.topic, message.partition),
+        ("std.water", 1),
+        "under the name by which it was asked for"
+    );
+    assert_eq!(client.partitions(&format!("{prefix}std.water")).await.unwrap(), 2);
+    let seen: Vec<String> = view.topics().await.unwrap().into_keys().collect();
+    let mut expected = vec!["std.water".to_owned(), source.name.clone()];
+    expected.sort();
+    assert_eq!(seen, expected);
+    view.delete(&["std.water".to_owned(), "std.never-made".to_owned()]).await.unwrap();
+    assert!(!client.topics().await.unwrap().contains_key(&format!("{prefix}std.water")));
+    assert_eq!(client.watermarks(&of).await.unwrap().high.get(), 100);
 }

@@ -18,6 +18,7 @@ mod profile;
 pub mod progress;
 pub mod report;
 mod resolve_address;
+pub mod shadow;
 pub mod status;
 mod telemetry;
 
@@ -72,6 +73,9 @@ enum Command {
     /// Look at quarantined records, and send them again once they can be resolved.
     #[command(subcommand)]
     Quarantine(commands::quarantine::Quarantine),
+    /// Replay raw records by other contracts, rules, tables or another gazetteer beside the real tables, and compare.
+    #[command(subcommand)]
+    Shadow(commands::shadow::Shadow),
     /// Write the synthetic city's files without running anything on them.
     Synth(commands::synth::Synth),
     /// Run the embedded broker alone. For trying and testing only.
@@ -120,6 +124,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rules(rules) => runtime.block_on(rules.run()),
         Command::Accounting(accounting) => runtime.block_on(accounting.run()),
         Command::Quarantine(quarantine) => runtime.block_on(quarantine.run()),
+        Command::Shadow(shadow) => runtime.block_on(shadow.run()),
         Command::Synth(synth) => synth.run(),
         #[cfg(feature = "embedded-broker")]
         Command::Broker(serve) => runtime.block_on(serve.run()),

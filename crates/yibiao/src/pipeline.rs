@@ -8,6 +8,7 @@
 mod drain;
 mod follow;
 mod gazetteer_keeper;
+mod shadow;
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// The fact kinds of which the gazetteer is made: their feeds need no gazetteer, and all others wait for it.
-const GAZETTEER_KINDS: [&str; 2] = ["place", "place_name"];
+pub(crate) const GAZETTEER_KINDS: [&str; 2] = ["place", "place_name"];
 
 /// Of each shard. A shard has eight keyspaces with a memtable each, so these bound a process's memory more than
 /// anything else: four shards with the store's defaults needed 3 GB.
@@ -43,6 +44,9 @@ pub struct Pipeline {
     pub layout: Layout,
     pub installation: Installation,
     pub client: Client,
+    /// Feeds whose raw topics are read.
+    feeds: BTreeSet<FeedId>,
+    builds_gazetteer: bool,
     stages: BTreeSet<Stage>,
     mode: Mode,
     shutdown: CancellationToken,
@@ -68,17 +72,33 @@ impl Pipeline {
                 config.pipelines.display()
             );
         }
-        let layout = config.layout();
-        let client = Client::new(&config.kafka)?;
+        let (layout, client) = (config.layout(), Client::new(&config.kafka)?);
+        let feeds = installation.contracts.iter().map(|contract| contract.feed.clone()).collect();
+        let pipeline = Self::over(config, layout, installation, client, feeds, stages, mode)?;
+        pipeline.client.ensure(&pipeline.topics()).await.context("making the topics")?;
+        Ok(pipeline)
+    }
+
+    fn over(
+        config: Config,
+        layout: Layout,
+        installation: Installation,
+        client: Client,
+        feeds: BTreeSet<FeedId>,
+        stages: &[Stage],
+        mode: Mode,
+    ) -> Result<Self> {
         let lake = Lake::open(
             layout.lake.to_str().context("the data folder's path is not UTF-8")?,
             lake::Layout::new(&installation.tables, config.topics.std_partitions),
         )?;
-        let pipeline = Self {
+        Ok(Self {
             layout,
             installation,
             client,
             lake,
+            feeds,
+            builds_gazetteer: true,
             stages: stages.iter().copied().collect(),
             mode,
             shutdown: CancellationToken::new(),
@@ -91,9 +111,7 @@ impl Pipeline {
             keeper: None,
             delivery: None,
             config,
-        };
-        pipeline.client.ensure(&pipeline.topics()).await.context("making the topics")?;
-        Ok(pipeline)
+        })
     }
 
     fn topics(&self) -> Vec<TopicSpec> {
@@ -149,19 +167,22 @@ impl Pipeline {
             self.client.clone(),
             &self.layout.normalise,
             &self.layout.gazetteer,
-        )?;
+        )?
+        .only(&self.feeds);
         self.accounting = Some(normaliser.accounting());
         let mut stages = self.status.stages();
         stages.accounting = Some(normaliser.accounting());
         stages.editions = Some(normaliser.editions());
         drop(stages);
-        self.keeper = Some(gazetteer_keeper::Keeper::new(
-            &normaliser,
-            &self.installation.kinds,
-            &self.client,
-            &self.config.normalise,
-            self.gazetteer_feeds(),
-        )?);
+        if self.builds_gazetteer {
+            self.keeper = Some(gazetteer_keeper::Keeper::new(
+                &normaliser,
+                &self.installation.kinds,
+                &self.client,
+                &self.config.normalise,
+                self.gazetteer_feeds(),
+            )?);
+        }
         let shutdown = self.shutdown.clone();
         self.spawn("normalise", async move { Ok(normaliser.run(shutdown).await?) });
         Ok(())
@@ -225,7 +246,9 @@ impl Pipeline {
 
     /// Feeds that the gazetteer is made of.
     fn gazetteer_feeds(&self) -> BTreeSet<FeedId> {
-        let of_places = |contract: &&Arc<Contract>| GAZETTEER_KINDS.contains(&contract.fact.kind.as_str());
+        let of_places = |contract: &&Arc<Contract>| {
+            self.feeds.contains(&contract.feed) && GAZETTEER_KINDS.contains(&contract.fact.kind.as_str())
+        };
         self.installation.contracts.iter().filter(of_places).map(|contract| contract.feed.clone()).collect()
     }
 

@@ -86,13 +86,29 @@ impl Folder {
             .and_then(|()| fs::rename(unfinished, &path))
             .map_err(failed("naming the gazetteer", &path))?;
         CrashPoint::GazetteerNamed.pass();
+        self.put_in_force(version)?;
+        CrashPoint::GazetteerInForce.pass();
+        self.prune(version, kept)
+    }
+
+    fn put_in_force(&self, version: &str) -> Result<(), Error> {
         let (current, next) = (self.0.join(CURRENT), self.0.join("CURRENT.next"));
         fs::write(&next, version)
             .and_then(|()| fs::File::open(&next)?.sync_all())
             .and_then(|()| fs::rename(&next, &current))
-            .map_err(failed("replacing", &current))?;
-        CrashPoint::GazetteerInForce.pass();
-        self.prune(version, kept)
+            .map_err(failed("replacing", &current))
+    }
+
+    /// Puts one of these gazetteers in force in another folder too, where it stays when it is removed here.
+    pub fn lend(&self, version: &str, to: &Folder) -> Result<(), Error> {
+        for version in [Self::base_of(version), Some(version)].into_iter().flatten() {
+            share(&self.path_of(version), &to.path_of(version))?;
+            // Where no withdrawal is known there may be no such file.
+            if self.ended_of(version).exists() {
+                share(&self.ended_of(version), &to.ended_of(version))?;
+            }
+        }
+        to.put_in_force(version)
     }
 
     fn prune(&self, current: &str, kept: usize) -> Result<(), Error> {
@@ -127,6 +143,22 @@ impl Folder {
             }
         }
         Ok(())
+    }
+}
+
+/// Another name for the same file, or a copy where the file system has no such thing. Files of gazetteers never change.
+fn share(from: &Path, to: &Path) -> Result<(), Error> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(failed("reading", from)(error)),
+        Err(_) => {
+            let unfinished = to.with_extension("unfinished");
+            fs::copy(from, &unfinished)
+                .and_then(|_| fs::File::open(&unfinished)?.sync_all())
+                .and_then(|()| fs::rename(&unfinished, to))
+                .map_err(failed("copying", from))
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -24,9 +24,10 @@ use yibiao_records::{PlaceId, Value};
 
 use crate::{
     Error,
-    lake::{ChangeSource, ChangeView, Lake, LakeTable, Role, projector::application},
+    lake::{ChangeSource, ChangeView, Lake, LakeTable, Role},
 };
 
+use super::position;
 use overlay::Overlay;
 pub(super) use without::WithoutExec;
 
@@ -163,20 +164,11 @@ async fn forget(
     table: &LakeTable,
 ) -> Result<(), Error> {
     for overlay in overlays {
-        overlay.forget(position(delta, &table.name, overlay.shard()).await?)?;
+        let had = match delta {
+            Some(delta) => position(delta, &table.name, overlay.shard()).await?,
+            None => None,
+        };
+        overlay.forget(had.unwrap_or(0))?;
     }
     Ok(())
-}
-
-/// How far this version of a table has a shard.
-async fn position(delta: Option<&DeltaTable>, table: &str, shard: u32) -> Result<u64, Error> {
-    let Some(delta) = delta else { return Ok(0) };
-    let failed = |source| Error::Delta {
-        doing: "reading the position of",
-        table: table.to_owned(),
-        source: Box::new(source),
-    };
-    let state = delta.snapshot().map_err(failed)?;
-    let version = state.transaction_version(delta.log_store().as_ref(), application(shard)).await;
-    Ok(version.map_err(failed)?.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
 }

@@ -12,6 +12,7 @@ pub mod gazetteer;
 pub mod quarantine;
 pub mod rules;
 pub mod run;
+pub mod shadow;
 pub mod sql;
 pub mod synth;
 pub mod why;

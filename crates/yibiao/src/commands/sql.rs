@@ -40,7 +40,8 @@ impl Sql {
         let (lake, gazetteer, pipelines, shards) = match self.lake {
             Some(lake) => {
                 let gazetteer = lake.join("../gazetteer");
-                (lake, gazetteer, self.pipelines, yibiao_topics::Layout::default().std_partitions)
+                // A folder does not say over how many shards its places are spread: then no bucket follows from a place.
+                (lake, gazetteer, self.pipelines, 0)
             }
             None => {
                 let config =

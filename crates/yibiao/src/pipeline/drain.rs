@@ -70,13 +70,7 @@ impl Pipeline {
     /// Waits until every record that the raw topics hold now has its outcome.
     async fn await_normalised(&mut self, wanted: impl Fn(&FeedId) -> bool) -> Result<()> {
         let Some(accounting) = self.accounting.clone() else { return Ok(()) };
-        let feeds: Vec<FeedId> = self
-            .installation
-            .contracts
-            .iter()
-            .map(|contract| contract.feed.clone())
-            .filter(|feed| wanted(feed))
-            .collect();
+        let feeds: Vec<FeedId> = self.feeds.iter().filter(|feed| wanted(feed)).cloned().collect();
         let ends = self.ends(feeds.iter().map(FeedId::raw_topic)).await?;
         self.unless_a_stage_fails(async {
             accounting.wait_until(|accounts| feeds.iter().all(|feed| reached(feed, accounts, &ends))).await;
