@@ -103,6 +103,7 @@ async fn assert_live(session: &SessionContext, shards: &[ModelShard]) {
         rows(session, "select count(*) from warnings w join places p on p.place_id = w.place_id").await,
         [warnings.iter().filter(|w| places.iter().any(|(place, _)| *place == w.1)).count().to_string()]
     );
+    assert_outer_joins(session, &places, &warnings).await;
     // Straight from the shards.
     for place in [1, 2, 3] {
         let sql = format!("select place_id, rooms, bucket from places where place_id = {place}");
@@ -127,6 +128,45 @@ async fn assert_live(session: &SessionContext, shards: &[ModelShard]) {
             of.map(move |change| format!("{number}|{}", change.sequence)).collect::<Vec<_>>()
         });
         assert_eq!(said, texts(all), "{table}");
+    }
+}
+
+/// Conditions above outer joins of tables that have columns of the same name.
+async fn assert_outer_joins(
+    session: &SessionContext,
+    places: &BTreeSet<(i64, i64)>,
+    warnings: &BTreeSet<(String, i64, i64)>,
+) {
+    let has = |place: i64| warnings.iter().any(|w| w.1 == place);
+    let is_place = |place: i64| places.iter().any(|p| p.0 == place);
+    let of = "from places p full join warnings w on p.place_id = w.place_id";
+    let lonely = places.iter().filter(|(place, _)| !has(*place)).map(|(place, _)| format!("{place}|"));
+    let orphans = warnings.iter().filter(|w| !is_place(w.1)).map(|(id, ..)| format!("|{id}"));
+    let unmatched = "where w.place_id is null or p.place_id is null";
+    assert_eq!(
+        rows(session, &format!("select p.place_id, w.warning_id {of} {unmatched}")).await,
+        texts(lonely.clone().chain(orphans))
+    );
+    let left = of.replace("full", "left");
+    assert_eq!(
+        rows(session, &format!("select p.place_id, w.warning_id {left} where w.place_id is null")).await,
+        texts(lonely)
+    );
+    for bucket in 0..3 {
+        let bucket_of = |place: i64| layout().bucket_of(PlaceId::new(place).unwrap());
+        let matched = places.iter().filter(|(place, _)| has(*place) && bucket_of(*place) == bucket);
+        let rows_of = |place: i64| warnings.iter().filter(move |w| w.1 == place);
+        let wanted = matched.flat_map(|(place, _)| rows_of(*place).map(move |w| format!("{place}|{}", w.0)));
+        assert_eq!(
+            rows(session, &format!("select p.place_id, w.warning_id {left} where w.bucket = {bucket}")).await,
+            texts(wanted)
+        );
+        let right = of.replace("full", "right");
+        let by_place = warnings.iter().filter(|w| is_place(w.1) && bucket_of(w.1) == bucket);
+        assert_eq!(
+            rows(session, &format!("select w.warning_id {right} where p.bucket = {bucket}")).await,
+            texts(by_place.map(|(id, ..)| id.clone()))
+        );
     }
 }
 
