@@ -38,13 +38,16 @@ pub(super) use overlay::{Shown, own_key};
 /// the table shows what is in the lake.
 const CHANGES_MAX: u64 = 500_000;
 
+/// One table's overlays, one a shard.
+type OfTable = Arc<tokio::sync::Mutex<Vec<Overlay>>>;
+
 /// The shards of this process, for live tables. Cheap to clone.
 #[derive(Clone)]
 pub struct Live {
     shards: Arc<[Arc<dyn Source>]>,
     changes_max: u64,
     /// By lake table.
-    overlays: Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Vec<Overlay>>>>>>,
+    overlays: Arc<Mutex<BTreeMap<String, OfTable>>>,
 }
 
 /// A shard, whatever its kind.
@@ -103,7 +106,7 @@ impl Live {
         Ok(Moment { delta, shown })
     }
 
-    fn overlays_of(&self, lake: &Lake, table: &LakeTable) -> Arc<tokio::sync::Mutex<Vec<Overlay>>> {
+    fn overlays_of(&self, lake: &Lake, table: &LakeTable) -> OfTable {
         let mut overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || {
             let shards = self.shards.iter().map(|shard| Overlay::new(shard.number(), lake.layout(), table));
