@@ -77,7 +77,7 @@ async fn compare(
     let shard = view.shard();
     let mut facts: BTreeMap<String, Vec<StoredFact>> =
         rules.fact_kinds().into_iter().map(|kind| (kind.to_owned(), Vec::new())).collect();
-    let (mut standings, mut due) = (HashMap::new(), HashMap::new());
+    let (mut standings, mut due) = (BTreeMap::new(), HashMap::new());
     for (place, state) in chunk {
         verified.places += 1;
         let of_place = view.facts(*place, None)?;

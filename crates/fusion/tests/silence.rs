@@ -6,7 +6,7 @@ mod support;
 use support::*;
 use yibiao_fusion::{Applier, Rules, verify};
 use yibiao_records::{Fact, Value};
-use yibiao_tables::{Shard, Tables};
+use yibiao_tables::{Shard, Tables, shard::LastDay};
 
 /// Water that is silent for three or six days, at any place.
 const QUIET: &str = "-- rule: quiet
@@ -152,6 +152,10 @@ async fn a_feed_that_is_down_or_ahead_at_a_few_places_raises_nothing() {
     assert_eq!(bench.applier.holding().firing, 0);
     assert_eq!(bench.of("home 9", "state"), "cleared");
     bench.verified().await;
+    // It comes again: so does the day, and what was due on it.
+    bench.say(vec![reading("water", place("home 3"), 30, 100)]).await;
+    assert_eq!(bench.applier.holding().firing, 57);
+    bench.verified().await;
 }
 
 #[tokio::test]
@@ -239,6 +243,32 @@ async fn a_rule_that_comes_later_finds_the_silence_and_one_that_goes_leaves_noth
     assert_eq!(bench.applier.holding().firing, 0);
     assert_eq!(bench.shard.view().timers_count().unwrap(), 0);
     assert_eq!(bench.shard.view().last_days().unwrap(), []);
+    bench.verified().await;
+}
+
+#[tokio::test]
+async fn a_death_while_clocks_and_timers_are_made_anew_begins_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(dir.path(), &QUIET_ONLY).await;
+    bench.say(others("water", 0..10)).await;
+    bench.say((0..3).map(|n| reading("water", place(&format!("silent {n}")), n, 100)).collect()).await;
+    let timers = bench.shard.view().timers_count().unwrap();
+    let Bench { shard, applier, rules, log, done } = bench;
+    drop(applier);
+    let mut writer = shard.writer().unwrap();
+    let mut writing = writer.begin(0).unwrap();
+    writing.note("silences", "unfinished");
+    // What the pass that died had made of one place.
+    let (_, state) = shard.view().places().next().unwrap().unwrap();
+    let feed = state.silences[0].last[0].0.clone();
+    writing.put_last_day(&LastDay { kind: "water".into(), feed, day: DAY_0 + 99, places: 1 });
+    writing.commit().unwrap();
+    drop(writer);
+    let applier = Applier::new(&shard, 1).unwrap();
+    let mut bench = Bench { shard, applier, rules, log, done }.restart(&QUIET_ONLY).await;
+    bench.drain().await;
+    assert_eq!(bench.shard.view().timers_count().unwrap(), timers);
+    assert_eq!(bench.applier.holding().firing, 3);
     bench.verified().await;
 }
 

@@ -79,11 +79,12 @@ impl Applier {
         self.write(batch)
     }
 
-    /// When rules listen to other kinds, or for other days: last days, clocks and timers are made anew from the facts. All
+    /// When rules have changed, and some listen or listened: last days, clocks and timers are made anew from the facts. All
     /// timers wait for their first day then; those that are due by the clocks are looked at like any.
     fn rebuild_silences(&mut self, rules: &Rules) -> Result<(), Error> {
         let wanted = rules.watched().fingerprint();
-        if self.writer.note(SILENCES)?.unwrap_or_default() == wanted {
+        let is_judged = self.writer.note(RULES)? == Some(rules.fingerprint());
+        if self.writer.note(SILENCES)?.unwrap_or_default() == wanted && (is_judged || wanted.is_empty()) {
             return Ok(());
         }
         self.note(SILENCES, UNFINISHED)?;

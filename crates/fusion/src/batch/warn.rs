@@ -67,7 +67,7 @@ impl Applier {
             let row = batch.places[place].state.row.as_slice();
             (!row.is_empty()).then_some((*place, row))
         };
-        let mut standings = HashMap::new();
+        let mut standings = BTreeMap::new();
         if !batch.watched.is_empty() {
             let of = |place: &PlaceId| (*place, batch.standings(*place, &self.listening.clocks));
             standings.extend(places.iter().map(of));

@@ -14,7 +14,6 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{
-    catalog::streaming::StreamingTable,
     common::{
         TableReference,
         tree_node::{TreeNode, TreeNodeRecursion},
@@ -53,7 +52,7 @@ pub struct Touched<'a> {
     /// By kind, of the kinds that [`Rules::fact_kinds`] names: all facts of these places.
     pub facts: BTreeMap<String, Vec<StoredFact>>,
     /// How these places stand with the kinds that rules listen to.
-    pub standings: HashMap<PlaceId, Vec<Standing>>,
+    pub standings: BTreeMap<PlaceId, Vec<Standing>>,
 }
 
 struct Planned {
@@ -191,7 +190,10 @@ impl Rules {
                 all.push((rule, Vec::new()));
                 continue;
             }
-            let silent = planned.silent_rows(touched)?;
+            let silent = match &planned.silent {
+                Some((table, slot)) => Some(silent::fill(rule, table, slot, &touched.standings)?),
+                None => None,
+            };
             if silent.as_ref().is_some_and(HashSet::is_empty) {
                 all.push((rule, Vec::new()));
                 continue;
@@ -232,26 +234,6 @@ impl Rules {
     }
 }
 
-impl Planned {
-    /// Fills the rule's table `silent`, if it has one: the places that are in it.
-    fn silent_rows(&self, touched: &Touched<'_>) -> Result<Option<HashSet<PlaceId>>, Error> {
-        let Some((table, slot)) = &self.silent else { return Ok(None) };
-        let (mut places, mut rows) = (HashSet::new(), Vec::new());
-        for (place, standings) in &touched.standings {
-            if let Some(row) = silent::row(&self.rule, *place, standings) {
-                places.insert(*place);
-                rows.push(row);
-            }
-        }
-        let columns = table.columns.iter().enumerate();
-        let arrays = columns.map(|(index, column)| schema::array(column, rows.iter().map(|row| &row[index])));
-        let batch = RecordBatch::try_new(slot.schema.clone(), arrays.collect::<Result<_, _>>()?)
-            .expect("invariant: arrays are made in the order and types of the schema");
-        slot.set(batch);
-        Ok(Some(places))
-    }
-}
-
 /// Of two rows for one place the more severe stays; of two equally severe the one whose numbers sort last, so that
 /// the engine's order does not matter.
 fn worst(hits: &mut BTreeMap<PlaceId, Hit>, hit: Hit) {
@@ -280,7 +262,7 @@ impl<'a> Planner<'a> {
         let mut slots = HashMap::new();
         let fact_tables = tables.kinds().iter().map(|kind| fact_table(&kind.name));
         for table in std::iter::once(PLACES.to_owned()).chain(fact_tables) {
-            let slot = register(&context, tables.schema(&table)?)
+            let slot = Slot::register(&context, tables.schema(&table)?)
                 .map_err(|source| Error::Rule { rule: table.clone(), source: Box::new(source) })?;
             slots.insert(table, slot);
         }
@@ -292,7 +274,7 @@ impl<'a> Planner<'a> {
             let text = error.strip_backtrace();
             vec![rule.problem(line_in(&text), text)]
         };
-        let problems = self.silent_problems(&rule);
+        let problems = silent::problems(&rule, self.tables);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -300,7 +282,7 @@ impl<'a> Planner<'a> {
         let silent = match rule.shape {
             Shape::Silence => {
                 let table = silent::schema(&rule);
-                let slot = register(&self.context, &table).map_err(told)?;
+                let slot = Slot::register(&self.context, &table).map_err(told)?;
                 Some((table, slot))
             }
             Shape::Row | Shape::Facts => None,
@@ -310,20 +292,6 @@ impl<'a> Planner<'a> {
             .deregister_table(TableReference::bare(silent::TABLE))
             .map_err(|error| vec![Problem { path: "".into(), line: 0, what: error.to_string() }])?;
         planned
-    }
-
-    fn silent_problems(&self, rule: &Rule) -> Vec<Problem> {
-        let line = personal::line_of_key(rule, "silent");
-        let placeless = &self.tables.places().placeless;
-        let kinds = rule.silent.keys().filter_map(|kind| {
-            let what = match self.tables.kinds().get(kind) {
-                None => format!("silent: there is no kind of fact {kind}"),
-                Some(_) if placeless.contains(kind) => format!("silent: facts of {kind} are at no place"),
-                Some(_) => return None,
-            };
-            Some(rule.problem(line, what))
-        });
-        kinds.collect()
     }
 
     async fn plan_over_tables(
@@ -496,15 +464,6 @@ impl<'a> Planner<'a> {
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
-}
-
-/// Makes the table known to the planner; whatever is put into the slot later is what it holds.
-fn register(context: &SessionContext, table: &TableSchema) -> Result<Arc<Slot>, DataFusionError> {
-    let schema = table.arrow();
-    let slot = Arc::new(Slot::new(schema.clone()));
-    let provider = StreamingTable::try_new(schema, vec![slot.clone()])?;
-    context.register_table(TableReference::bare(table.name.clone()), Arc::new(provider))?;
-    Ok(slot)
 }
 
 /// The line that the parser's message names.

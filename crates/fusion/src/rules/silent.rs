@@ -8,10 +8,14 @@
 //!
 //! It has no column with the clock's day: such a rule would have to run over every place every day.
 
-use yibiao_records::{Column, ColumnType, PlaceId, TableSchema, Value};
+use std::collections::{BTreeMap, HashSet};
 
-use super::Rule;
-use crate::silence::Standing;
+use arrow::record_batch::RecordBatch;
+use yibiao_records::{Column, ColumnType, PlaceId, TableSchema, Value, schema::array};
+use yibiao_tables::{Problem, Tables};
+
+use super::{Rule, personal, slot::Slot};
+use crate::{Error, silence::Standing};
 
 pub const TABLE: &str = "silent";
 
@@ -36,6 +40,44 @@ pub fn row(rule: &Rule, place: PlaceId, standings: &[Standing]) -> Option<Vec<Va
         row.push(standing.map_or(Value::Null, |standing| Value::Date(standing.last_day)));
     }
     is_silent.then_some(row)
+}
+
+/// Kinds whose silence the rule cannot listen to.
+pub(super) fn problems(rule: &Rule, tables: &Tables) -> Vec<Problem> {
+    let line = personal::line_of_key(rule, "silent");
+    let kinds = rule.silent.keys().filter_map(|kind| {
+        let what = match tables.kinds().get(kind) {
+            None => format!("silent: there is no kind of fact {kind}"),
+            Some(_) if tables.places().placeless.contains(kind) => {
+                format!("silent: facts of {kind} are at no place")
+            }
+            Some(_) => return None,
+        };
+        Some(rule.problem(line, what))
+    });
+    kinds.collect()
+}
+
+/// Fills the rule's table; the places that are in it.
+pub(super) fn fill(
+    rule: &Rule,
+    table: &TableSchema,
+    slot: &Slot,
+    standings: &BTreeMap<PlaceId, Vec<Standing>>,
+) -> Result<HashSet<PlaceId>, Error> {
+    let (mut places, mut rows) = (HashSet::new(), Vec::new());
+    for (place, standings) in standings {
+        if let Some(row) = row(rule, *place, standings) {
+            places.insert(*place);
+            rows.push(row);
+        }
+    }
+    let columns = table.columns.iter().enumerate();
+    let arrays = columns.map(|(index, column)| array(column, rows.iter().map(|row| &row[index])));
+    let batch = RecordBatch::try_new(slot.schema.clone(), arrays.collect::<Result<_, _>>()?)
+        .expect("invariant: arrays are made in the order and types of the schema");
+    slot.set(batch);
+    Ok(places)
 }
 
 /// The day on which the last of the silences became one that counts.
