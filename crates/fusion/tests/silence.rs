@@ -4,7 +4,7 @@
 mod support;
 
 use support::*;
-use yibiao_fusion::{Applier, Rules, verify};
+use yibiao_fusion::{Applier, Rules, verify, why};
 use yibiao_records::{Fact, Value};
 use yibiao_tables::{Shard, Tables, shard::LastDay};
 
@@ -109,6 +109,8 @@ async fn silence_raises_a_warning_which_grows_clears_when_the_meter_speaks_and_i
     assert_eq!(evidence["numbers"]["water_last_on"], "2025-11-01");
     assert_eq!(evidence["thresholds"]["water_silent_days"], serde_json::json!([3, 6]));
     assert_eq!(evidence["facts"]["water"].as_array().unwrap().len(), 1);
+    let behind = why(&bench.shard.view(), "warnings", place("a"), "message").unwrap();
+    assert_eq!(behind.facts, [evidence]);
     let first = bench.of("a", "warning_id");
 
     bench.say(others("water", 4..6)).await;
