@@ -1,14 +1,15 @@
 //! One micro-batch of one shard, from frames to one atomic write.
 //!
 //! ```text
-//!  frames ── marks: applied already? ──► facts by place ──► merge (changed places)
-//!                                                              │
-//!                    Writing: facts, places, warnings,  ◄── rules over the changed places
+//!  frames ── marks: applied already? ──► facts by place ──► merge (changed places) ──► listen (clocks, and the places
+//!                                                                                        │      whose timers are due)
+//!                    Writing: facts, places, warnings, timers,  ◄── rules over these places
 //!                    change log, marks, positions
 //! ```
 //!
 //! Nothing is kept between batches but what is in the store, the marks (which are in the store too), and counts.
 
+mod listen;
 mod refresh;
 mod warn;
 
@@ -23,16 +24,19 @@ use yibiao_records::{
 };
 use yibiao_tables::{
     Tables,
-    shard::{MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
+    shard::{MarkKey, PlaceState, Shard, Silence, StoredFact, Writer, Writing},
     spec::{PLACES, WARNINGS, fact_table},
 };
 
 use crate::{
     Error,
     applied::{Decision, Marks},
+    config::Config,
     merge::{Merger, Stale},
     rules::Rules,
+    silence::{ClockKey, Watched},
 };
+use listen::Listening;
 
 /// A message of a std topic, as it was read.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,8 @@ pub struct Applied {
     pub facts_skipped: u64,
     /// Retractions of facts that are not there.
     pub facts_unknown: u64,
+    /// Timers that were due.
+    pub timers: u64,
     pub changes: u64,
     pub raised: u64,
     pub updated: u64,
@@ -84,11 +90,17 @@ struct Touch {
     row_changed: bool,
     /// Something that is stored of the place is another now.
     state_changed: bool,
+    silences_before: Vec<Silence>,
+    /// Kinds whose last day must be sought among all facts.
+    stale_silences: BTreeSet<Arc<str>>,
+    /// It has been silent for longer than a rule's threshold, or is no more.
+    is_due: bool,
 }
 
 impl Touch {
     fn new(mut state: PlaceState) -> Self {
-        Self { row_before: std::mem::take(&mut state.row), state, ..Self::default() }
+        let silences_before = state.silences.clone();
+        Self { row_before: std::mem::take(&mut state.row), state, silences_before, ..Self::default() }
     }
 }
 
@@ -109,6 +121,7 @@ pub struct Applier {
     marks: Marks,
     positions: HashMap<TopicPartition, NextOffset>,
     holding: Holding,
+    listening: Listening,
     recorded_at_ms: i64,
     kinds: HashMap<String, Arc<str>>,
     /// The names of the tables; of fact tables by kind.
@@ -142,6 +155,7 @@ impl Applier {
             marks: Marks::new(writer.marks()?),
             positions: writer.positions()?.into_iter().collect(),
             holding: writer.note(HOLDING)?.and_then(|text| Holding::parse(&text)).unwrap_or_default(),
+            listening: Listening::new(&writer, Config::default().batch_timers_max)?,
             recorded_at_ms: writer.note(RECORDED_AT)?.and_then(|text| text.parse().ok()).unwrap_or_default(),
             kinds: tables
                 .kinds()
@@ -176,14 +190,16 @@ impl Applier {
         self.positions.iter()
     }
 
-    /// Applies the messages, all of this shard, in one atomic write. After an error the applier is not used again.
+    /// Applies the messages, all of this shard, in one atomic write, and looks at places whose timers are due. Without
+    /// messages it does only that, which is wanted as long as [`Applier::is_due`]. After an error the applier is not used again.
     pub async fn apply(&mut self, rules: &mut Rules, messages: &[Incoming<'_>]) -> Result<Applied, Error> {
-        let mut batch =
-            Batch::new(messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0).max(self.recorded_at_ms));
+        let latest_ms = messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0);
+        let mut batch = Batch::new(latest_ms.max(self.recorded_at_ms), rules);
         for message in messages {
             self.read(&mut batch, message)?;
         }
         self.merge(&mut batch)?;
+        self.listen(&mut batch)?;
         self.warn(&mut batch, rules, false).await?;
         self.write(batch)
     }
@@ -291,6 +307,7 @@ impl Applier {
             };
             touch.kinds.insert(shared.kind.clone());
             touch.state_changed = true;
+            listen::hear_fact(&batch.watched, touch, &shared.kind, old.as_deref(), new.as_deref());
             self.merger.change(&mut touch.state, old.as_deref(), new.as_deref(), &mut touch.stale);
         }
         batch.facts.insert(key, new);
@@ -352,7 +369,18 @@ impl Applier {
     }
 
     fn write(&mut self, batch: Batch) -> Result<Applied, Error> {
-        let Batch { recorded_at_ms, facts, places, said, warnings, marks, positions, mut applied } = batch;
+        let Batch {
+            recorded_at_ms,
+            facts,
+            places,
+            said,
+            warnings,
+            marks,
+            positions,
+            last_days,
+            mut applied,
+            ..
+        } = batch;
         self.recorded_at_ms = recorded_at_ms;
         let mut writing = self.writer.begin(recorded_at_ms)?;
         for ((place, kind, id), stored) in &facts {
@@ -364,7 +392,11 @@ impl Applier {
         for (place, touch) in &places {
             if touch.state_changed {
                 writing.put_place(*place, &touch.state);
+                listen::write_timers(&mut writing, *place, &touch.silences_before, &touch.state.silences);
             }
+        }
+        for (key, day) in &last_days {
+            writing.put_last_day(&self.listening.clocks.last_day(key, *day));
         }
         for ((place, rule, ordinal), row) in &warnings {
             writing.put_warning(*place, rule, *ordinal, row);
@@ -424,11 +456,15 @@ struct Batch {
     warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
     marks: HashMap<MarkKey, yibiao_records::RawPosition>,
     positions: HashMap<TopicPartition, NextOffset>,
+    /// What rules listen to.
+    watched: Arc<Watched>,
+    /// Days of which feeds speak last at more or fewer places now.
+    last_days: BTreeSet<(ClockKey, i32)>,
     applied: Applied,
 }
 
 impl Batch {
-    fn new(recorded_at_ms: i64) -> Self {
+    fn new(recorded_at_ms: i64, rules: &Rules) -> Self {
         Self {
             recorded_at_ms,
             facts: BTreeMap::new(),
@@ -437,6 +473,8 @@ impl Batch {
             warnings: BTreeMap::new(),
             marks: HashMap::new(),
             positions: HashMap::new(),
+            watched: rules.watched().clone(),
+            last_days: BTreeSet::new(),
             applied: Applied::default(),
         }
     }

@@ -13,6 +13,9 @@ pub struct Config {
     pub batch_records_max: usize,
     /// Facts in one atomic write. More are split.
     pub batch_facts_max: usize,
+    /// Places that are looked at in one write because nothing happened there for as long as a rule says. The others
+    /// wait for the next one, which comes also when no message does.
+    pub batch_timers_max: usize,
     /// How long an idle thread waits before it looks whether it should stop.
     #[serde(with = "yibiao_topics::duration")]
     pub batch_wait: Duration,
@@ -25,6 +28,7 @@ impl Default for Config {
         Self {
             batch_records_max: 256,
             batch_facts_max: 16_384,
+            batch_timers_max: 1024,
             batch_wait: Duration::from_secs(1),
             threads: 0,
         }

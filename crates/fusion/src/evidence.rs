@@ -13,8 +13,9 @@ use crate::{
 /// `of_place` are all facts of the place, of the kinds that the rule's evidence names.
 pub fn of(rule: &Rule, hit: &Hit, of_place: &[StoredFact], kinds: &FactKinds) -> String {
     let numbers: Map<String, Json> = hit.numbers.iter().cloned().collect();
-    let thresholds: Map<String, Json> =
-        rule.parameters.iter().map(|(name, parameter)| (name.clone(), parameter.json())).collect();
+    let parameters = rule.parameters.iter().map(|(name, parameter)| (name.clone(), parameter.json()));
+    let silent = rule.silent.iter().map(|(kind, days)| (format!("{kind}_silent_days"), json!(days)));
+    let thresholds: Map<String, Json> = parameters.chain(silent).collect();
     let mut by_kind = Map::new();
     for wanted in &rule.evidence {
         let Some(kind) = kinds.get(&wanted.kind) else { continue };

@@ -4,6 +4,7 @@
 //!  std.<kind> ──► stage ──► batch ──► applied   was this frame applied already?
 //!                             │
 //!                             ├─────► merge     facts of a place → its row (pure, a function of the set of facts)
+//!                             ├─────► silence   how far each feed has come, how long a place is silent by it (pure)
 //!                             ├─────► rules     SQL over the touched places (DataFusion, planned once)
 //!                             ├─────► warnings  raised, updated, cleared (pure), with their evidence
 //!                             ▼
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! In reading order: [`config`]; [`stage`] threads and readers; [`batch`] one micro-batch of one shard; [`applied`]
-//! what was applied already; [`merge`]; [`rules`]; [`warnings`] and [`evidence`]; [`progress`] for those who watch;
+//! what was applied already; [`merge`]; [`silence`]; [`rules`]; [`warnings`] and [`evidence`]; [`progress`] for those who watch;
 //! [`verify`] full against incremental; [`why`] where a cell came from.
 
 pub mod applied;
@@ -24,6 +25,7 @@ pub mod facts;
 pub mod merge;
 pub mod progress;
 pub mod rules;
+pub mod silence;
 pub mod stage;
 pub mod verify;
 pub mod warnings;

@@ -19,6 +19,8 @@ use crate::{
 pub struct ShardProgress {
     pub applied: Applied,
     pub holding: Holding,
+    /// Timers are due that no batch has looked at yet.
+    pub is_due: bool,
     /// What has been applied, durably, by std topic and partition.
     pub positions: BTreeMap<TopicPartition, NextOffset>,
 }
@@ -54,6 +56,7 @@ impl Progress {
         let shard = shards.entry(applier.shard().number()).or_default();
         shard.applied.add(applied);
         shard.holding = applier.holding();
+        shard.is_due = applier.is_due();
         for of in assigned {
             shard.positions.insert(of.clone(), applier.position(of).unwrap_or(NextOffset::START));
         }
@@ -72,6 +75,7 @@ impl Progress {
         for shard in self.lock().values() {
             total.applied.add(&shard.applied);
             total.holding.add(&shard.holding);
+            total.is_due |= shard.is_due;
             total.positions.extend(shard.positions.clone());
         }
         total
@@ -92,7 +96,7 @@ impl Progress {
         Ok(behind)
     }
 
-    /// Waits until everything that is in the std topics when it is called has been applied.
+    /// Waits until everything that is in the std topics when it is called has been applied, and no timer is due.
     pub async fn drained(&self, client: &Client) -> Result<(), Error> {
         let mut changed = self.changed();
         let mut targets = BTreeMap::new();
@@ -102,11 +106,11 @@ impl Progress {
         }
         loop {
             changed.borrow_and_update();
-            let positions = self.total().positions;
+            let ShardProgress { positions, is_due, .. } = self.total();
             let reached = |(of, high): (&TopicPartition, &NextOffset)| {
                 positions.get(of).is_some_and(|position| position >= high)
             };
-            if targets.iter().all(reached) {
+            if !is_due && targets.iter().all(reached) {
                 return Ok(());
             }
             if changed.changed().await.is_err() {
@@ -123,6 +127,7 @@ impl Applied {
         self.facts += other.facts;
         self.facts_skipped += other.facts_skipped;
         self.facts_unknown += other.facts_unknown;
+        self.timers += other.timers;
         self.changes += other.changes;
         self.raised += other.raised;
         self.updated += other.updated;

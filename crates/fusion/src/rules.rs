@@ -10,6 +10,7 @@ mod check;
 mod front;
 mod personal;
 mod planned;
+pub(crate) mod silent;
 mod slot;
 
 use yibiao_records::PlaceId;

@@ -5,7 +5,12 @@
 //!                    one a thread            │ after the write: offsets for display, progress, metrics
 //! ```
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio_util::sync::CancellationToken;
 use yibiao_records::{FactKinds, NextOffset, TopicPartition};
@@ -60,6 +65,7 @@ impl Fusion {
             for shard in &shards {
                 let partition = shard.number() as i32;
                 let mut applier = Applier::new(shard, std_partitions)?;
+                applier.limit_timers(config.batch_timers_max);
                 applier.refresh(&mut rules).await?;
                 let topics: Vec<TopicPartition> =
                     kinds.iter().map(|kind| TopicPartition::new(kind.std_topic(), partition)).collect();
@@ -161,12 +167,16 @@ impl Thread {
 
     async fn run(&mut self) -> Result<(), Error> {
         loop {
+            // Timers that are due do not wait for a message.
+            let is_due = self.group.appliers.values().any(Applier::is_due);
+            let wait = if is_due { Duration::ZERO } else { self.config.batch_wait };
             let batch = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ok(()),
-                batch = self.reader.next_batch(self.config.batch_records_max, self.config.batch_wait) => batch?,
+                batch = self.reader.next_batch(self.config.batch_records_max, wait) => batch?,
             };
             if batch.is_empty() {
+                self.look_at_timers().await?;
                 continue;
             }
             metrics::counter!("yibiao_received_records_total", "stage" => "fusion")
@@ -180,6 +190,18 @@ impl Thread {
             }
             self.reader.commit_for_display(&batch.next_offsets());
         }
+    }
+
+    /// One batch without messages for each shard that has timers due.
+    async fn look_at_timers(&mut self) -> Result<(), Error> {
+        for (partition, applier) in &mut self.group.appliers {
+            if applier.is_due() {
+                let applied = applier.apply(&mut self.group.rules, &[]).await?;
+                self.progress.update(applier, &self.group.assigned[partition], &applied);
+                measure(&applied, i64::MAX);
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&mut self, partition: i32, messages: &[&Message]) -> Result<(), Error> {
@@ -220,6 +242,7 @@ fn measure(applied: &Applied, oldest_ms: i64) {
     use metrics::{counter, gauge};
     counter!("yibiao_sent_records_total", "stage" => "fusion").increment(applied.changes);
     counter!("yibiao_applied_facts_total", "stage" => "fusion").increment(applied.facts);
+    counter!("yibiao_due_timers_total", "stage" => "fusion").increment(applied.timers);
     for (reason, count) in [
         ("frame_applied_before", applied.frames_skipped),
         ("fact_applied_before", applied.facts_skipped),

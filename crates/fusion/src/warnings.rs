@@ -135,8 +135,13 @@ const RAISED_AT: usize = 11;
 const UPDATED_AT: usize = 12;
 const CLEARED_AT: usize = 13;
 
-/// The row of a warning that is cleared at `at_ms`: its sentence and evidence stay those of when it last held.
+/// The row of a warning that is cleared at `at_ms`, but not before it was raised: a late fact may clear it that is of an
+/// earlier day. Its sentence and evidence stay those of when it last held.
 pub fn cleared(mut before: Vec<Value>, at_ms: i64) -> Vec<Value> {
+    let at_ms = match before[RAISED_AT] {
+        Value::Timestamp(raised_ms) => at_ms.max(raised_ms),
+        _ => at_ms,
+    };
     before[STATE] = Value::Text(Transition::Clear.state().into());
     before[UPDATED_AT] = Value::Timestamp(at_ms);
     before[CLEARED_AT] = Value::Timestamp(at_ms);

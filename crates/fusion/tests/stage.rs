@@ -78,7 +78,8 @@ impl Bench {
 
     async fn run(&self, shards: Vec<Shard>) -> (Progress, CancellationToken, tokio::task::JoinHandle<()>) {
         let rules = pipelines().join("rules");
-        let config = Config { threads: 2, ..Config::default() };
+        // Few timers a batch, so that they also go on when no message comes.
+        let config = Config { threads: 2, batch_timers_max: 1, ..Config::default() };
         let fusion =
             Fusion::open(config, shards, &self.kinds, &rules, self.client.clone(), SHARDS).await.unwrap();
         let (progress, shutdown) = (fusion.progress(), CancellationToken::new());
@@ -197,4 +198,29 @@ async fn facts_on_a_broker_become_rows_and_warnings_through_a_restart_and_polars
     for shard in &shards {
         assert_eq!(verify(&shard.view(), &mut rules).await.unwrap().differences, []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_meters_are_warned_of_one_by_one_although_no_message_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path()).await;
+    let home = |number: i64| place(&format!("home {number}"));
+    bench.send(population(0..2)).await;
+    let shards = bench.shards(dir.path());
+    let (progress, shutdown, running) = bench.run(shards.clone()).await;
+    progress.drained(&bench.client).await.unwrap();
+    assert_eq!(progress.total().holding.firing, 0);
+    let of = |kind: &'static str| (12..40).map(move |number| reading(kind, home(number), 40, 100));
+    bench.send(of("water").chain(of("electricity")).collect()).await;
+    progress.drained(&bench.client).await.unwrap();
+    let total = progress.total();
+    assert!(!total.is_due && total.applied.timers >= 12, "{total:?}");
+    shutdown.cancel();
+    running.await.unwrap();
+    let warned = |number: i64| {
+        let shard = &shards[home(number).shard(SHARDS) as usize];
+        warning(shard, home(number), "rule") == Value::Text("silent_meters".into())
+    };
+    let all: Vec<i64> = (0..40).filter(|number| warned(*number)).collect();
+    assert_eq!(all, (0..12).collect::<Vec<_>>());
 }

@@ -12,6 +12,7 @@
 mod codec;
 mod names;
 mod state;
+mod timers;
 mod write;
 
 use std::{
@@ -32,7 +33,8 @@ use crate::{
 };
 use names::Names;
 
-pub use state::{Alarm, Daily, DailySeries, MarkKey, Origin, PlaceState, StoredFact, Winner};
+pub use state::{Alarm, Daily, DailySeries, Due, MarkKey, Origin, PlaceState, Silence, StoredFact, Winner};
+pub use timers::{LastDay, Queue};
 pub use write::{Mark, Writer, Writing};
 
 const FACTS_KEYSPACE: usize = 0;
@@ -43,7 +45,9 @@ const MARKS_KEYSPACE: usize = 4;
 const POSITIONS_KEYSPACE: usize = 5;
 const NAMES_KEYSPACE: usize = 6;
 const META_KEYSPACE: usize = 7;
-const KEYSPACES: [&str; 8] = ["facts", "places", "warnings", "outbox", "marks", "positions", "names", "meta"];
+const TIMERS_KEYSPACE: usize = 8;
+const KEYSPACES: [&str; 9] =
+    ["facts", "places", "warnings", "outbox", "marks", "positions", "names", "meta", "timers"];
 
 const SEQUENCE: &str = "sequence";
 const LAYOUT: &str = "layout";

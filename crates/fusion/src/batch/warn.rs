@@ -14,7 +14,8 @@ use yibiao_tables::{
 use super::{Applier, Batch, Said, Touch};
 use crate::{
     Error, day, evidence,
-    rules::{Hit, Rule, Rules, Touched},
+    rules::{Hit, Rule, Rules, Shape, Touched, silent},
+    silence::{Clocks, Standing},
     warnings::{self, Content, Transition},
 };
 
@@ -22,7 +23,8 @@ impl Applier {
     /// Runs the rules over the places of the batch and puts what follows into it.
     ///
     /// A rule is asked about a place only when something that it reads has changed there: its row, or facts of a
-    /// kind that it names. What it said before stands otherwise. `all` asks about everything.
+    /// kind that it names, or how long it has been silent. What it said before stands otherwise. `all` asks about
+    /// everything.
     pub(super) async fn warn(
         &mut self,
         batch: &mut Batch,
@@ -30,17 +32,27 @@ impl Applier {
         all: bool,
     ) -> Result<(), Error> {
         let mut asked: BTreeMap<Arc<str>, Vec<PlaceId>> = BTreeMap::new();
+        let mut to_run: BTreeMap<Arc<str>, Vec<PlaceId>> = BTreeMap::new();
         let mut by_kind: BTreeMap<String, BTreeSet<PlaceId>> = BTreeMap::new();
         for (rule, reads) in rules.reads() {
             let concerns = |touch: &Touch| {
                 all || (reads.places && touch.row_changed)
                     || touch.kinds.iter().any(|kind| reads.kinds.contains(&**kind))
+                    || (rule.shape == Shape::Silence
+                        && (touch.is_due || touch.kinds.iter().any(|kind| rule.silent.contains_key(&**kind))))
             };
             let places: Vec<PlaceId> =
                 batch.places.iter().filter(|(_, touch)| concerns(touch)).map(|(place, _)| *place).collect();
+            // Where nothing is silent such a rule does not hold, which needs no SQL.
+            let is_open = |place: &&PlaceId| {
+                let standings = || batch.standings(**place, &self.listening.clocks);
+                rule.shape != Shape::Silence || silent::row(rule, **place, &standings()).is_some()
+            };
+            let open: Vec<PlaceId> = places.iter().filter(is_open).copied().collect();
             for kind in &reads.kinds {
-                by_kind.entry(kind.clone()).or_default().extend(&places);
+                by_kind.entry(kind.clone()).or_default().extend(&open);
             }
+            to_run.insert(rule.name.clone(), open);
             asked.insert(rule.name.clone(), places);
         }
         let mut facts: BTreeMap<String, Vec<StoredFact>> = BTreeMap::new();
@@ -50,13 +62,18 @@ impl Applier {
                 list.extend(self.facts_now(batch, place, Some(&kind))?);
             }
         }
-        let places: BTreeSet<PlaceId> = asked.values().flatten().copied().collect();
+        let places: BTreeSet<PlaceId> = to_run.values().flatten().copied().collect();
         let with_row = |place: &PlaceId| {
             let row = batch.places[place].state.row.as_slice();
             (!row.is_empty()).then_some((*place, row))
         };
-        let touched = Touched { places: places.iter().filter_map(with_row).collect(), facts };
-        let is_asked = |rule: &Rule| !touched.places.is_empty() && !asked[&rule.name].is_empty();
+        let mut standings = BTreeMap::new();
+        if !batch.watched.is_empty() {
+            let of = |place: &PlaceId| (*place, batch.standings(*place, &self.listening.clocks));
+            standings.extend(places.iter().map(of));
+        }
+        let touched = Touched { places: places.iter().filter_map(with_row).collect(), facts, standings };
+        let is_asked = |rule: &Rule| !touched.places.is_empty() && !to_run[&rule.name].is_empty();
         let found = rules.run(&touched, is_asked).await?;
         for (rule, hits) in found {
             let by_place: HashMap<PlaceId, Hit> = hits.into_iter().map(|hit| (hit.place, hit)).collect();
@@ -82,7 +99,10 @@ impl Applier {
         let alarm = state.alarms.iter().find(|alarm| alarm.rule == rule.name);
         let now = hit.map(|hit| (hit.severity, warnings::update_key(rule, hit)));
         let Some((transition, alarm)) = warnings::decide(&rule.name, alarm, now) else { return Ok(()) };
-        let at_ms = self.event_ms(batch, place);
+        let at_ms = match rule.shape {
+            Shape::Silence => self.silent_ms(batch, rule, place, transition),
+            Shape::Row | Shape::Facts => self.event_ms(batch, place),
+        };
         let before = self.warning_before(batch, place, &rule.name, alarm.ordinal)?;
         let row = match (transition, hit) {
             (Transition::Clear, _) | (_, None) => before.map(|row| warnings::cleared(row, at_ms)),
@@ -182,5 +202,23 @@ impl Applier {
     fn event_ms(&self, batch: &Batch, place: PlaceId) -> i64 {
         let event_day = self.merger.event_day(&batch.places[&place].state);
         event_day.map_or(batch.recorded_at_ms, day::begin_ms)
+    }
+
+    /// A warning of silence is raised on the day on which the silence came to count, which is no event's; what becomes of
+    /// it later happens on the latest event day too.
+    fn silent_ms(&self, batch: &Batch, rule: &Rule, place: PlaceId, transition: Transition) -> i64 {
+        let since_day = silent::since_day(rule, &batch.standings(place, &self.listening.clocks));
+        match since_day.map(day::begin_ms) {
+            Some(since_ms) if transition == Transition::Raise => since_ms,
+            Some(since_ms) => since_ms.max(self.event_ms(batch, place)),
+            None => self.event_ms(batch, place),
+        }
+    }
+}
+
+impl Batch {
+    fn standings(&self, place: PlaceId, clocks: &Clocks) -> Vec<Standing> {
+        let silences = self.places.get(&place).map_or(&[][..], |touch| &touch.state.silences);
+        silences.iter().filter_map(|silence| Standing::of(silence, clocks)).collect()
     }
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | row | select and where over `places` |
 //! | facts | also joins on place_id, grouping by place_id, windows partitioned by place_id, over `fact_<kind>` and `places` |
+//! | silence | the same, and it reads `silent`, where a place is as long as a kind is silent there |
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -15,7 +16,10 @@ use datafusion::{
 };
 use yibiao_tables::Problem;
 
-use super::front::{Rule, Shape};
+use super::{
+    front::{Rule, Shape},
+    silent,
+};
 
 const PLACE_ID: &str = "place_id";
 
@@ -42,11 +46,19 @@ pub(super) fn problems(rule: &Rule, plan: &LogicalPlan) -> Vec<Problem> {
         refuse("select", error.to_string());
     }
     check_output(plan, &mut refuse);
+    if rule.shape == Shape::Silence && !reads(plan, silent::TABLE) {
+        refuse("from", "it does not read the table silent: a rule of another shape would do".into());
+    }
     found
 }
 
+fn reads(plan: &LogicalPlan, table: &str) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == table)))
+        .unwrap_or(false)
+}
+
 fn check_node(rule: &Rule, node: &LogicalPlan, refuse: &mut impl FnMut(&str, String)) {
-    let facts_only = |what: &str| format!("{what}: only a rule of shape 'facts' may do so");
+    let facts_only = |what: &str| format!("{what}: only a rule of shape 'facts' or 'silence' may do so");
     match node {
         LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Sort(_) => {}
         LogicalPlan::TableScan(scan) => {
@@ -92,7 +104,7 @@ fn check_node(rule: &Rule, node: &LogicalPlan, refuse: &mut impl FnMut(&str, Str
                 }
             }
         }
-        LogicalPlan::Distinct(Distinct::All(_)) | LogicalPlan::Union(_) if rule.shape == Shape::Facts => {
+        LogicalPlan::Distinct(Distinct::All(_)) | LogicalPlan::Union(_) if rule.shape != Shape::Row => {
             if node.schema().field_with_unqualified_name(PLACE_ID).is_err() {
                 refuse("select", "a union or distinct without place_id mixes places".into());
             }
@@ -138,7 +150,8 @@ fn check_expr(expr: &Expr, refuse: &mut impl FnMut(&str, String)) {
             refuse(
                 name,
                 format!(
-                    "{name}() depends on something else than the place's facts; event time is last_event_on"
+                    "{name}() depends on something else than the place's facts; event time is last_event_on, and \
+                     what must rise by the passing of time is a rule of shape 'silence'"
                 ),
             );
         }

@@ -10,6 +10,7 @@
 //! -- update_when: band
 //! -- evidence: water heaviest amount 3
 //! -- param people_min: 6
+//! -- silent: water 30, 90            (shape silence: the kind, and after how many days)
 //! --
 //! -- After an empty comment line everything is free text.
 //! SELECT place_id, …
@@ -30,6 +31,9 @@ pub enum Shape {
     Row,
     /// All facts of the touched place: joins, aggregates and windows by `place_id`.
     Facts,
+    /// As `Facts`, and the table `silent`: at places where facts of a kind have not come for so many days, by the clock of
+    /// the feed that they came from.
+    Silence,
 }
 
 /// A threshold that the SQL names as `$name`.
@@ -84,17 +88,22 @@ pub struct Rule {
     pub update_when: Vec<String>,
     pub evidence: Vec<Evidence>,
     pub parameters: BTreeMap<String, Parameter>,
+    /// By kind: after how many days without a fact its silence counts, rising.
+    pub silent: BTreeMap<String, Vec<i32>>,
     /// The whole file, so that positions in the parser's messages are those of the file.
     pub text: String,
 }
 
 /// A warning refers to at most so many facts of one kind.
 const EVIDENCE_MAX: usize = 20;
+/// A silence is counted up to so many days, in so many steps.
+const SILENT_DAYS_MAX: i32 = 3650;
+const SILENT_STEPS_MAX: usize = 8;
 
 impl Rule {
     /// Reads the front matter; every problem at once.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
-        let mut front = Front { path, problems: Vec::new(), values: BTreeMap::new(), evidence: Vec::new() };
+        let mut front = Front { path, ..Front::default() };
         let mut parameters = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
             let Some(comment) = line.trim().strip_prefix("--") else { break };
@@ -113,11 +122,16 @@ impl Rule {
         let shape = match shape.as_str() {
             "row" => Shape::Row,
             "facts" => Shape::Facts,
+            "silence" => Shape::Silence,
             other => {
-                front.problem(shape_line, format!("shape: '{other}' is not one of row, facts"));
+                front.problem(shape_line, format!("shape: '{other}' is not one of row, facts, silence"));
                 Shape::Row
             }
         };
+        if (shape == Shape::Silence) == front.silent.is_empty() {
+            let what = "a rule of shape 'silence', and no other, has lines '-- silent: <kind> <days>'";
+            front.problem(shape_line, what.into());
+        }
         let rule = Rule {
             path: path.to_path_buf(),
             name: name.as_str().into(),
@@ -129,6 +143,7 @@ impl Rule {
             update_when: front.list("update_when"),
             evidence: std::mem::take(&mut front.evidence),
             parameters,
+            silent: std::mem::take(&mut front.silent),
             text: text.to_owned(),
         };
         if front.problems.is_empty() { Ok(rule) } else { Err(front.problems) }
@@ -144,6 +159,19 @@ struct Front<'a> {
     problems: Vec<Problem>,
     values: BTreeMap<String, (usize, String)>,
     evidence: Vec<Evidence>,
+    silent: BTreeMap<String, Vec<i32>>,
+}
+
+impl Default for Front<'_> {
+    fn default() -> Self {
+        Self {
+            path: Path::new(""),
+            problems: Vec::new(),
+            values: BTreeMap::new(),
+            evidence: Vec::new(),
+            silent: BTreeMap::new(),
+        }
+    }
 }
 
 impl Front<'_> {
@@ -186,6 +214,19 @@ impl Front<'_> {
                     format!("evidence: '{value}' is not '<kind> newest <n>' or '<kind> heaviest <column> <n>', n to {EVIDENCE_MAX}"),
                 ),
             },
+            "silent" => match silent(value) {
+                Some((kind, days)) => {
+                    if self.silent.insert(kind.clone(), days).is_some() {
+                        self.problem(line, format!("silent: {kind} is given twice"));
+                    }
+                }
+                None => self.problem(
+                    line,
+                    format!(
+                        "silent: '{value}' is not '<kind> <days>[, <days>…]', rising, to {SILENT_DAYS_MAX}, at most {SILENT_STEPS_MAX} of them"
+                    ),
+                ),
+            },
             "rule" | "title" | "version" | "shape" | "level" | "message" | "update_when" => {
                 if self.values.insert(key.to_owned(), (line, value.to_owned())).is_some() {
                     self.problem(line, format!("{key} is given twice"));
@@ -193,7 +234,7 @@ impl Front<'_> {
             }
             _ => self.problem(
                 line,
-                format!("'{key}' is not one of rule, title, version, shape, level, message, update_when, evidence, param <name>"),
+                format!("'{key}' is not one of rule, title, version, shape, level, message, update_when, evidence, silent, param <name>"),
             ),
         }
     }
@@ -224,6 +265,17 @@ fn evidence(text: &str) -> Option<Evidence> {
     Some(Evidence { kind: kind.to_owned(), pick, count })
 }
 
+fn silent(text: &str) -> Option<(String, Vec<i32>)> {
+    let (kind, days) = text.split_once(' ')?;
+    let days: Option<Vec<i32>> = days.split(',').map(|days| days.trim().parse().ok()).collect();
+    let is_good = |days: &Vec<i32>| {
+        days.len() <= SILENT_STEPS_MAX
+            && days.is_sorted_by(|a, b| a < b)
+            && days.iter().all(|days| (1..=SILENT_DAYS_MAX).contains(days))
+    };
+    Some((kind.to_owned(), days.filter(is_good)?))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -237,12 +289,38 @@ mod tests {
         for expected in [
             "r.sql:3: evidence",
             "r.sql:4: 'colour'",
-            "r.sql:2: shape: 'window' is not one of row, facts",
+            "r.sql:2: shape: 'window' is not one of row, facts, silence",
             "r.sql:1: rule: 'Bad Name'",
             "'-- title: …' is missing",
             "'-- message: …' is missing",
         ] {
             assert!(told.iter().any(|told| told.contains(expected)), "{expected} not in {told:#?}");
+        }
+    }
+
+    #[test]
+    fn days_of_silence_rise_and_belong_to_the_shape_of_silence_only() {
+        let parse = |shape: &str, lines: &str| {
+            let text = format!(
+                "-- rule: a\n-- title: t\n-- version: 1\n-- shape: {shape}\n-- message: m\n{lines}--\nSELECT 1"
+            );
+            let told = |problems: Vec<Problem>| {
+                problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+            };
+            Rule::parse(Path::new("r.sql"), &text).map(|rule| rule.silent).map_err(told)
+        };
+        let silent = parse("silence", "-- silent: water 30, 90\n-- silent: gas 10\n").unwrap();
+        assert_eq!(silent, BTreeMap::from([("gas".into(), vec![10]), ("water".into(), vec![30, 90])]));
+        for (shape, lines, expected) in [
+            ("silence", "-- silent: water 90, 30\n", "r.sql:6: silent: 'water 90, 30' is not"),
+            ("silence", "-- silent: water 0\n", "r.sql:6: silent: 'water 0' is not"),
+            ("silence", "-- silent: water soon\n", "r.sql:6: silent: 'water soon' is not"),
+            ("silence", "-- silent: water 3\n-- silent: water 5\n", "r.sql:7: silent: water is given twice"),
+            ("silence", "", "r.sql:4: a rule of shape 'silence', and no other"),
+            ("facts", "-- silent: water 3\n", "r.sql:4: a rule of shape 'silence', and no other"),
+        ] {
+            let told = parse(shape, lines).unwrap_err();
+            assert!(told.contains(expected), "{told}");
         }
     }
 

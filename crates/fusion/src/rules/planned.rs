@@ -1,7 +1,7 @@
 //! Rules planned once, and run batch after batch over whatever their tables hold then.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::ControlFlow,
     path::Path,
     sync::Arc,
@@ -14,7 +14,6 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{
-    catalog::streaming::StreamingTable,
     common::{
         TableReference,
         tree_node::{TreeNode, TreeNodeRecursion},
@@ -29,7 +28,7 @@ use datafusion::{
         sqlparser::ast,
     },
 };
-use yibiao_records::{PlaceId, Value, schema};
+use yibiao_records::{PlaceId, TableSchema, Value, schema};
 use yibiao_tables::{
     Problem, Tables,
     shard::StoredFact,
@@ -38,23 +37,30 @@ use yibiao_tables::{
 
 use super::{
     Hit, Rule, check,
-    front::Parameter,
-    personal, placeholders,
+    front::{Parameter, Shape},
+    personal, placeholders, silent,
     slot::{Slot, locked},
 };
-use crate::Error;
+use crate::{
+    Error,
+    silence::{Standing, Watched},
+};
 
 /// The places of a batch, as the rules see them.
 pub struct Touched<'a> {
     pub places: Vec<(PlaceId, &'a [Value])>,
     /// By kind, of the kinds that [`Rules::fact_kinds`] names: all facts of these places.
     pub facts: BTreeMap<String, Vec<StoredFact>>,
+    /// How these places stand with the kinds that rules listen to.
+    pub standings: BTreeMap<PlaceId, Vec<Standing>>,
 }
 
 struct Planned {
     rule: Rule,
     plan: Arc<dyn ExecutionPlan>,
     reads: Reads,
+    /// Its table `silent`.
+    silent: Option<(TableSchema, Arc<Slot>)>,
 }
 
 /// Which tables a rule reads.
@@ -70,6 +76,7 @@ pub struct Rules {
     tables: Tables,
     planned: Vec<Planned>,
     slots: HashMap<String, Arc<Slot>>,
+    watched: Arc<Watched>,
     task: Arc<TaskContext>,
 }
 
@@ -117,8 +124,18 @@ impl Rules {
         if !problems.is_empty() {
             return Err(Error::Rules { problems });
         }
+        let mut watched = Watched::default();
+        for (kind, days) in planned.iter().flat_map(|planned| &planned.rule.silent) {
+            watched.add(kind, days);
+        }
         let Planner { context, slots, .. } = planner;
-        Ok(Self { tables: tables.clone(), planned, slots, task: context.task_ctx() })
+        let (tables, watched) = (tables.clone(), Arc::new(watched));
+        Ok(Self { tables, planned, slots, watched, task: context.task_ctx() })
+    }
+
+    /// The kinds whose silence means something to a rule, and after how many days.
+    pub fn watched(&self) -> &Arc<Watched> {
+        &self.watched
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
@@ -173,6 +190,14 @@ impl Rules {
                 all.push((rule, Vec::new()));
                 continue;
             }
+            let silent = match &planned.silent {
+                Some((table, slot)) => Some(silent::fill(rule, table, slot, &touched.standings)?),
+                None => None,
+            };
+            if silent.as_ref().is_some_and(HashSet::is_empty) {
+                all.push((rule, Vec::new()));
+                continue;
+            }
             let failed = |source| Error::Rule { rule: rule.name.to_string(), source: Box::new(source) };
             let plan = reset_plan_states(planned.plan.clone()).map_err(failed)?;
             let batches = collect(plan, self.task.clone()).await.map_err(failed)?;
@@ -180,6 +205,7 @@ impl Rules {
             for batch in &batches {
                 for hit in hits_of(batch).map_err(failed)? {
                     let at = rule.level.as_deref().is_none_or(|level| levels.get(&hit.place) == Some(&level));
+                    let at = at && silent.as_ref().is_none_or(|silent| silent.contains(&hit.place));
                     if at && levels.contains_key(&hit.place) {
                         worst(&mut hits, hit);
                     }
@@ -236,18 +262,43 @@ impl<'a> Planner<'a> {
         let mut slots = HashMap::new();
         let fact_tables = tables.kinds().iter().map(|kind| fact_table(&kind.name));
         for table in std::iter::once(PLACES.to_owned()).chain(fact_tables) {
-            let schema = tables.schema(&table)?.arrow();
-            let slot = Arc::new(Slot::new(schema.clone()));
-            let registered = StreamingTable::try_new(schema, vec![slot.clone()]).and_then(|provider| {
-                context.register_table(TableReference::bare(table.clone()), Arc::new(provider))
-            });
-            registered.map_err(|source| Error::Rule { rule: table.clone(), source: Box::new(source) })?;
+            let slot = Slot::register(&context, tables.schema(&table)?)
+                .map_err(|source| Error::Rule { rule: table.clone(), source: Box::new(source) })?;
             slots.insert(table, slot);
         }
         Ok(Self { tables, context, slots })
     }
 
     async fn plan(&mut self, rule: Rule) -> Result<Planned, Vec<Problem>> {
+        let told = |error: DataFusionError| {
+            let text = error.strip_backtrace();
+            vec![rule.problem(line_in(&text), text)]
+        };
+        let problems = silent::problems(&rule, self.tables);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        // Each rule has a table `silent` of its own, with its own days.
+        let silent = match rule.shape {
+            Shape::Silence => {
+                let table = silent::schema(&rule);
+                let slot = Slot::register(&self.context, &table).map_err(told)?;
+                Some((table, slot))
+            }
+            Shape::Row | Shape::Facts => None,
+        };
+        let planned = self.plan_over_tables(rule, silent).await;
+        self.context
+            .deregister_table(TableReference::bare(silent::TABLE))
+            .map_err(|error| vec![Problem { path: "".into(), line: 0, what: error.to_string() }])?;
+        planned
+    }
+
+    async fn plan_over_tables(
+        &mut self,
+        rule: Rule,
+        silent: Option<(TableSchema, Arc<Slot>)>,
+    ) -> Result<Planned, Vec<Problem>> {
         let told = |error: DataFusionError| {
             let text = error.strip_backtrace();
             vec![rule.problem(line_in(&text), text)]
@@ -269,9 +320,10 @@ impl<'a> Planner<'a> {
         let mut reads = Reads::default();
         let visited: Result<_, DataFusionError> = logical.apply(|node| {
             if let LogicalPlan::TableScan(scan) = node {
-                match scan.table_name.table().strip_prefix("fact_") {
-                    Some(kind) => drop(reads.kinds.insert(kind.to_owned())),
-                    None => reads.places = true,
+                match scan.table_name.table() {
+                    silent::TABLE => {}
+                    PLACES => reads.places = true,
+                    table => reads.kinds.extend(table.strip_prefix("fact_").map(str::to_owned)),
                 }
             }
             Ok(TreeNodeRecursion::Continue)
@@ -279,7 +331,7 @@ impl<'a> Planner<'a> {
         visited.map_err(told)?;
         self.note_columns(&optimised).map_err(told)?;
         let plan = state.create_physical_plan(&logical).await.map_err(told)?;
-        Ok(Planned { rule, plan, reads })
+        Ok(Planned { rule, plan, reads, silent })
     }
 
     /// Keeps which columns the plan's scans read.

@@ -7,11 +7,16 @@ use std::{
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use datafusion::{
+    catalog::streaming::StreamingTable,
+    common::TableReference,
+    error::DataFusionError,
     execution::TaskContext,
     physical_plan::{
         SendableRecordBatchStream, stream::RecordBatchStreamAdapter, streaming::PartitionStream,
     },
+    prelude::SessionContext,
 };
+use yibiao_records::TableSchema;
 
 #[derive(Debug)]
 pub struct Slot {
@@ -25,6 +30,14 @@ impl Slot {
     pub fn new(schema: SchemaRef) -> Self {
         let batch = Mutex::new(RecordBatch::new_empty(schema.clone()));
         Self { schema, columns: Mutex::default(), batch }
+    }
+
+    /// Makes the table known to the planner; whatever is put into the slot later is what it holds.
+    pub fn register(context: &SessionContext, table: &TableSchema) -> Result<Arc<Self>, DataFusionError> {
+        let slot = Arc::new(Self::new(table.arrow()));
+        let provider = StreamingTable::try_new(slot.schema.clone(), vec![slot.clone()])?;
+        context.register_table(TableReference::bare(table.name.clone()), Arc::new(provider))?;
+        Ok(slot)
     }
 
     pub fn set(&self, batch: RecordBatch) {

@@ -128,9 +128,15 @@ pub struct Encoded {
 impl Log {
     /// Appends facts of one kind as one frame; the raw partition is always 0, offsets go up.
     pub fn push(&mut self, facts: Vec<(String, Fact)>) {
+        let Some((kind, _)) = facts.first() else { return };
+        let feed = feed_of(kind);
+        self.push_from(&feed, facts);
+    }
+
+    /// As [`Log::push`], of another feed than the kind's usual one.
+    pub fn push_from(&mut self, feed: &FeedId, facts: Vec<(String, Fact)>) {
         let Some((kind, _)) = facts.first().cloned() else { return };
         let kinds = kinds();
-        let feed = feed_of(&kind);
         let header = FrameHeader {
             feed: feed.to_string(),
             raw_topic: feed.raw_topic(),

@@ -98,6 +98,7 @@ pub const CATALOGUE: &[Described] = &[
     )),
     // fusion
     counter("yibiao_applied_facts_total", &["stage"], "facts that changed the state"),
+    counter("yibiao_due_timers_total", &["stage"], "timers looked at, because nothing had come for so long"),
     counter("yibiao_warnings_total", &["stage", "state"], "warnings raised, updated and cleared"),
     counter(
         "yibiao_state_wait_milliseconds_total",

@@ -69,6 +69,28 @@ pub struct PlaceState {
     pub series: Vec<DailySeries>,
     /// The newest warning of each rule that ever fired here.
     pub alarms: Vec<Alarm>,
+    /// Of each kind that some rule listens to, once a fact of it was here; in the order of kinds.
+    pub silences: Vec<Silence>,
+}
+
+/// When facts of one kind came to a place last, and when that they do not come will mean something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    pub kind: Arc<str>,
+    /// By feed, in their order: the latest day of its facts here.
+    pub last: Vec<(Arc<str>, i32)>,
+    /// Nothing changes before the feed's clock has reached this day; it may be earlier than the day it will change.
+    pub waiting: Option<Due>,
+    /// The day of the last threshold that was passed.
+    pub passed: Option<Due>,
+}
+
+/// A day in the time of one feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub feed: Arc<str>,
+    /// Days since 1970-01-01, Asia/Shanghai.
+    pub day: i32,
 }
 
 /// The fact that gave a column its value.

@@ -18,7 +18,7 @@ pub type Mark = (MarkKey, RawPosition);
 /// Reads what is there now and writes batch after batch.
 #[derive(Debug)]
 pub struct Writer {
-    shard: Shard,
+    pub(super) shard: Shard,
     sequence: u64,
     /// A batch failed: what the store holds now is not known here.
     poisoned: bool,
@@ -148,8 +148,8 @@ impl Writer {
 /// One atomic batch: everything that it was given is there after [`Writing::commit`], or nothing. Each fact, place,
 /// warning, mark and position may be written once.
 pub struct Writing<'a> {
-    writer: &'a mut Writer,
-    batch: Batch,
+    pub(super) writer: &'a mut Writer,
+    pub(super) batch: Batch,
     sequence: u64,
     recorded_at_ms: i64,
 }

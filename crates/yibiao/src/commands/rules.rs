@@ -18,23 +18,30 @@ impl Rules {
         let Rules::Verify(at) = self;
         let (installation, shards) = at.open()?;
         let mut rules = Planned::load(&installation.rules, &installation.tables).await?;
-        let (mut places, mut firing, mut differences) = (0, 0, 0);
+        let (mut places, mut firing, mut due, mut differences) = (0, 0, 0, 0);
         for shard in shards {
             let verified = yibiao_fusion::verify(&shard.view(), &mut rules).await?;
             places += verified.places;
             firing += verified.firing;
+            due += verified.due;
             differences += verified.differences.len();
             for difference in verified.differences {
+                let place = difference.place.map_or(String::new(), |place| format!(" place {place}"));
                 writeln!(
                     std::io::stdout(),
-                    "shard {} place {} {}: incremental {} | full {}",
+                    "shard {}{place} {}: incremental {} | full {}",
                     difference.shard,
-                    difference.place,
                     difference.what,
                     difference.incremental,
                     difference.full
                 )?;
             }
+        }
+        if due > 0 {
+            writeln!(
+                std::io::stdout(),
+                "{due} places have a timer that is due and was not looked at yet: run the fusion stage, then verify again"
+            )?;
         }
         writeln!(std::io::stdout(), "{places} places, {firing} warnings firing, {differences} differences")?;
         match differences {

@@ -11,7 +11,7 @@ use yibiao_records::{FactId, RawPosition, Value, cells};
 use super::{Unreadable, name, text};
 use crate::shard::{
     names::Names,
-    state::{Alarm, Daily, DailySeries, Origin, PlaceState, Winner},
+    state::{Alarm, Daily, DailySeries, Due, Origin, PlaceState, Silence, Winner},
 };
 
 /// The row's columns before the merged ones: the place's id.
@@ -36,6 +36,8 @@ struct PlaceMessage {
     /// By merged column.
     #[prost(uint32, repeated, tag = "7")]
     ranks: Vec<u32>,
+    #[prost(message, repeated, tag = "8")]
+    silences: Vec<SilenceMessage>,
 }
 
 /// What readers of rows need of a [`PlaceMessage`]; the rest is skipped, not decoded.
@@ -100,6 +102,29 @@ struct AlarmMessage {
     update_key: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct SilenceMessage {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    /// Two columns of equal length.
+    #[prost(uint32, repeated, tag = "2")]
+    feeds: Vec<u32>,
+    #[prost(sint32, repeated, tag = "3")]
+    days: Vec<i32>,
+    #[prost(message, optional, tag = "4")]
+    waiting: Option<DueMessage>,
+    #[prost(message, optional, tag = "5")]
+    passed: Option<DueMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DueMessage {
+    #[prost(uint32, tag = "1")]
+    feed: u32,
+    #[prost(sint32, tag = "2")]
+    day: i32,
+}
+
 pub(in crate::shard) fn place_bytes(state: &PlaceState, names: &Names) -> Vec<u8> {
     let (origins, winners) = origins_of(&state.winners);
     PlaceMessage {
@@ -108,6 +133,7 @@ pub(in crate::shard) fn place_bytes(state: &PlaceState, names: &Names) -> Vec<u8
         origins: origins.into_iter().map(|origin| origin_message(origin, names)).collect(),
         series: state.series.iter().map(|series| series_message(series, names)).collect(),
         alarms: state.alarms.iter().map(|alarm| alarm_message(alarm, names)).collect(),
+        silences: state.silences.iter().map(|silence| silence_message(silence, names)).collect(),
         winners,
         ranks: state.winners.iter().map(|winner| winner.as_ref().map_or(0, |winner| winner.rank)).collect(),
     }
@@ -203,6 +229,31 @@ fn series_from(message: SeriesMessage, names: &Names) -> Result<DailySeries, Unr
     Ok(DailySeries { floor_day: message.floor_day, facts_before: message.facts_before, days })
 }
 
+fn silence_message(silence: &Silence, names: &Names) -> SilenceMessage {
+    let due = |due: &Due| DueMessage { feed: names.number_or_add(&due.feed), day: due.day };
+    SilenceMessage {
+        kind: names.number_or_add(&silence.kind),
+        feeds: silence.last.iter().map(|(feed, _)| names.number_or_add(feed)).collect(),
+        days: silence.last.iter().map(|(_, day)| *day).collect(),
+        waiting: silence.waiting.as_ref().map(due),
+        passed: silence.passed.as_ref().map(due),
+    }
+}
+
+fn silence_from(message: SilenceMessage, names: &Names) -> Result<Silence, Unreadable> {
+    if message.feeds.len() != message.days.len() {
+        return Err("a silence's columns differ in length".into());
+    }
+    let due = |due: DueMessage| Ok::<_, Unreadable>(Due { feed: name(names, due.feed)?, day: due.day });
+    let last = message.feeds.into_iter().zip(message.days);
+    Ok(Silence {
+        kind: name(names, message.kind)?,
+        last: last.map(|(feed, day)| Ok((name(names, feed)?, day))).collect::<Result<_, Unreadable>>()?,
+        waiting: message.waiting.map(due).transpose()?,
+        passed: message.passed.map(due).transpose()?,
+    })
+}
+
 pub(in crate::shard) fn place_from(bytes: &[u8], names: &Names) -> Result<PlaceState, Unreadable> {
     let message = PlaceMessage::decode(bytes).map_err(text)?;
     let row = message.row.map(|row| cells::decode(&row)).transpose().map_err(text)?.unwrap_or_default();
@@ -224,6 +275,11 @@ pub(in crate::shard) fn place_from(bytes: &[u8], names: &Names) -> Result<PlaceS
         facts: message.facts,
         series: series.collect::<Result<_, _>>()?,
         alarms: alarms.collect::<Result<_, Unreadable>>()?,
+        silences: message
+            .silences
+            .into_iter()
+            .map(|silence| silence_from(silence, names))
+            .collect::<Result<_, _>>()?,
     })
 }
 
