@@ -23,7 +23,7 @@ use yibiao_records::{
 };
 use yibiao_tables::{
     Tables,
-    shard::{MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
+    shard::{BatchEnd, MarkKey, PlaceState, Shard, StoredFact, Writer, Writing},
     spec::{PLACES, WARNINGS, fact_table},
 };
 
@@ -176,10 +176,18 @@ impl Applier {
         self.positions.iter()
     }
 
+    /// The end of the last batch that this applier wrote, where the shard has an owner.
+    pub fn last_end(&self) -> Option<&BatchEnd> {
+        self.writer.last_end()
+    }
+
     /// Applies the messages, all of this shard, in one atomic write. After an error the applier is not used again.
     pub async fn apply(&mut self, rules: &mut Rules, messages: &[Incoming<'_>]) -> Result<Applied, Error> {
         let mut batch =
             Batch::new(messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0).max(self.recorded_at_ms));
+        // Topics come in any order: in this one the change log depends on the batch's ends alone.
+        let mut messages: Vec<&Incoming<'_>> = messages.iter().collect();
+        messages.sort_by(|a, b| (a.topic, a.partition, a.offset).cmp(&(b.topic, b.partition, b.offset)));
         for message in messages {
             self.read(&mut batch, message)?;
         }
@@ -422,8 +430,9 @@ struct Batch {
     places: BTreeMap<PlaceId, Touch>,
     said: Vec<Said>,
     warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
-    marks: HashMap<MarkKey, yibiao_records::RawPosition>,
-    positions: HashMap<TopicPartition, NextOffset>,
+    /// In order, so that names are numbered in the same order each time.
+    marks: BTreeMap<MarkKey, yibiao_records::RawPosition>,
+    positions: BTreeMap<TopicPartition, NextOffset>,
     applied: Applied,
 }
 
@@ -435,8 +444,8 @@ impl Batch {
             places: BTreeMap::new(),
             said: Vec::new(),
             warnings: BTreeMap::new(),
-            marks: HashMap::new(),
-            positions: HashMap::new(),
+            marks: BTreeMap::new(),
+            positions: BTreeMap::new(),
             applied: Applied::default(),
         }
     }

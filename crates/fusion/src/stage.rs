@@ -17,6 +17,7 @@ use crate::{
     batch::{Applied, Applier, Incoming},
     config::Config,
     progress::Progress,
+    replay::replay,
     rules::Rules,
 };
 
@@ -36,8 +37,8 @@ struct Group {
 }
 
 impl Fusion {
-    /// Takes the right to write the shards, plans the rules in `rules_dir`, and brings rows and warnings up to the
-    /// present specification and rules. `kinds` says which std topics there are.
+    /// Takes the right to write the shards, plans the rules in `rules_dir`, makes again what was made of the shards after
+    /// their checkpoints, and brings rows and warnings up to the present specification and rules. `kinds` says which std topics there are.
     pub async fn open(
         config: Config,
         shards: Vec<Shard>,
@@ -60,6 +61,7 @@ impl Fusion {
             for shard in &shards {
                 let partition = shard.number() as i32;
                 let mut applier = Applier::new(shard, std_partitions)?;
+                replay(&mut applier, &mut rules, &client, &config).await?;
                 applier.refresh(&mut rules).await?;
                 let topics: Vec<TopicPartition> =
                     kinds.iter().map(|kind| TopicPartition::new(kind.std_topic(), partition)).collect();
@@ -204,7 +206,7 @@ impl Thread {
     }
 }
 
-fn of(message: &Message) -> Incoming<'_> {
+pub(crate) fn of(message: &Message) -> Incoming<'_> {
     let topic: &Arc<str> = &message.topic;
     Incoming {
         topic,

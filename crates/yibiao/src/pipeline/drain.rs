@@ -155,6 +155,9 @@ impl Pipeline {
         for shard in &self.shards {
             shard.persist()?;
         }
+        if first.is_ok() {
+            self.last_checkpoint().await?;
+        }
         first
     }
 }
