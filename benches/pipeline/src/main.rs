@@ -83,6 +83,7 @@ async fn run(args: Args) -> Result<()> {
     later::set_aside(&city.join("sources"), &set_aside, args.days)?;
     let mut config = Config {
         data: dir.path().join("data"),
+        lake: None,
         pipelines: args.pipelines.clone(),
         stages: Vec::new(),
         kafka: yibiao_topics::ClientConfig::at(&args.bootstrap),

@@ -24,7 +24,7 @@ use yibiao_records::{
 };
 use yibiao_tables::{
     Tables,
-    shard::{MarkKey, PlaceState, Shard, Silence, StoredFact, Writer, Writing},
+    shard::{BatchEnd, MarkKey, PlaceState, Shard, Silence, StoredFact, Writer, Writing},
     spec::{PLACES, WARNINGS, fact_table},
 };
 
@@ -190,11 +190,20 @@ impl Applier {
         self.positions.iter()
     }
 
+    /// The end of the last batch that this applier wrote, where the shard has an owner.
+    pub fn last_end(&self) -> Option<&BatchEnd> {
+        self.writer.last_end()
+    }
+
     /// Applies the messages, all of this shard, in one atomic write, and looks at places whose timers are due. Without
     /// messages it does only that, which is wanted as long as [`Applier::is_due`]. After an error the applier is not used again.
     pub async fn apply(&mut self, rules: &mut Rules, messages: &[Incoming<'_>]) -> Result<Applied, Error> {
         let latest_ms = messages.iter().map(|m| m.timestamp_ms).max().unwrap_or(0);
         let mut batch = Batch::new(latest_ms.max(self.recorded_at_ms), rules);
+        batch.timers_max = Some(self.listening.timers_max as u64);
+        // Topics come in any order: in this one the change log depends on the batch's ends alone.
+        let mut messages: Vec<&Incoming<'_>> = messages.iter().collect();
+        messages.sort_by(|a, b| (a.topic, a.partition, a.offset).cmp(&(b.topic, b.partition, b.offset)));
         for message in messages {
             self.read(&mut batch, message)?;
         }
@@ -378,11 +387,15 @@ impl Applier {
             marks,
             positions,
             last_days,
+            timers_max,
             mut applied,
             ..
         } = batch;
         self.recorded_at_ms = recorded_at_ms;
         let mut writing = self.writer.begin(recorded_at_ms)?;
+        if let Some(timers_max) = timers_max {
+            writing.timers_max(timers_max);
+        }
         for ((place, kind, id), stored) in &facts {
             match stored {
                 Some(stored) => writing.put_fact(stored),
@@ -454,12 +467,15 @@ struct Batch {
     places: BTreeMap<PlaceId, Touch>,
     said: Vec<Said>,
     warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
-    marks: HashMap<MarkKey, yibiao_records::RawPosition>,
-    positions: HashMap<TopicPartition, NextOffset>,
+    /// In order, so that names are numbered in the same order each time.
+    marks: BTreeMap<MarkKey, yibiao_records::RawPosition>,
+    positions: BTreeMap<TopicPartition, NextOffset>,
     /// What rules listen to.
     watched: Arc<Watched>,
     /// Days of which feeds speak last at more or fewer places now.
     last_days: BTreeSet<(ClockKey, i32)>,
+    /// How many places may be looked at because their timer is due; None where tables or rules have changed.
+    timers_max: Option<u64>,
     applied: Applied,
 }
 
@@ -471,10 +487,11 @@ impl Batch {
             places: BTreeMap::new(),
             said: Vec::new(),
             warnings: BTreeMap::new(),
-            marks: HashMap::new(),
-            positions: HashMap::new(),
+            marks: BTreeMap::new(),
+            positions: BTreeMap::new(),
             watched: rules.watched().clone(),
             last_days: BTreeSet::new(),
+            timers_max: None,
             applied: Applied::default(),
         }
     }

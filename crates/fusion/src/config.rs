@@ -19,6 +19,16 @@ pub struct Config {
     /// How long an idle thread waits before it looks whether it should stop.
     #[serde(with = "yibiao_topics::duration")]
     pub batch_wait: Duration,
+    /// Where the shards' checkpoints lie: a folder or the URL of an object store. With it shards may move to another process or
+    /// machine; without it all of them stay with this one.
+    pub checkpoints: Option<String>,
+    /// The least time between two checkpoints of a shard.
+    #[serde(with = "yibiao_topics::duration")]
+    pub checkpoint_every: Duration,
+    /// Checkpoints of a shard that are kept; at least two.
+    pub checkpoints_kept: usize,
+    /// The shards of this process; all where none is named. Others need `checkpoints`.
+    pub shards: Vec<u32>,
     /// Threads; shards are dealt out to them. 0: as many as there are cores, at most one a shard.
     pub threads: usize,
 }
@@ -30,6 +40,10 @@ impl Default for Config {
             batch_facts_max: 16_384,
             batch_timers_max: 1024,
             batch_wait: Duration::from_secs(1),
+            checkpoints: None,
+            checkpoint_every: Duration::from_secs(300),
+            checkpoints_kept: 3,
+            shards: Vec::new(),
             threads: 0,
         }
     }

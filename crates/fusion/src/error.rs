@@ -34,6 +34,18 @@ pub enum Error {
         "{topic}[{partition}] was read up to {next}, but begins at {low}: records were deleted unread; replay the raw topics into a new folder"
     )]
     Gap { topic: String, partition: i32, next: i64, low: i64 },
+    #[error(
+        "shard {shard} has {batches} batches to make again that were made with other tables or rules: start once with the pipelines of before, stop it in order, then change them"
+    )]
+    OtherRules { shard: u32, batches: usize },
+    #[error(
+        "batch {batch} of shard {shard} gives another change log than when it was made first: was that another version of the program or of the pipelines? Start with that version, stop it in order, then change"
+    )]
+    Diverged { shard: u32, batch: u64 },
+    #[error(
+        "{topic}[{partition}] ends at {high}, but shard {shard} has read it up to {next} before: is it another cluster, or were records lost?"
+    )]
+    Short { shard: u32, topic: String, partition: i32, next: i64, high: i64 },
     #[error("no thread for the fusion stage: {0}")]
     Thread(std::io::Error),
     #[error("a thread of the fusion stage panicked: {0}")]
@@ -54,6 +66,9 @@ impl Error {
             | Error::Misplaced { .. }
             | Error::Partitions { .. }
             | Error::Gap { .. }
+            | Error::OtherRules { .. }
+            | Error::Diverged { .. }
+            | Error::Short { .. }
             | Error::Thread(_)
             | Error::Ask(_) => Fault::OPERATOR,
             Error::Frame { .. } | Error::Panic(_) => Fault::OURS,

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! In reading order: [`config`]; [`stage`] threads and readers; [`batch`] one micro-batch of one shard; [`applied`]
-//! what was applied already; [`merge`]; [`silence`]; [`rules`]; [`warnings`] and [`evidence`]; [`progress`] for those who watch;
+//! what was applied already; [`replay`] what was made before is made again; [`merge`]; [`silence`]; [`rules`]; [`warnings`] and
+//! [`evidence`]; [`progress`] for those who watch;
 //! [`verify`] full against incremental; [`why`] where a cell came from.
 
 pub mod applied;
@@ -24,6 +25,7 @@ pub mod evidence;
 pub mod facts;
 pub mod merge;
 pub mod progress;
+pub mod replay;
 pub mod rules;
 pub mod silence;
 pub mod stage;

@@ -22,6 +22,7 @@ use crate::{
     batch::{Applied, Applier, Incoming},
     config::Config,
     progress::Progress,
+    replay::replay,
     rules::Rules,
 };
 
@@ -41,8 +42,8 @@ struct Group {
 }
 
 impl Fusion {
-    /// Takes the right to write the shards, plans the rules in `rules_dir`, and brings rows and warnings up to the
-    /// present specification and rules. `kinds` says which std topics there are.
+    /// Takes the right to write the shards, plans the rules in `rules_dir`, makes again what was made of the shards after
+    /// their checkpoints, and brings rows and warnings up to the present specification and rules. `kinds` says which std topics there are.
     pub async fn open(
         config: Config,
         shards: Vec<Shard>,
@@ -65,6 +66,7 @@ impl Fusion {
             for shard in &shards {
                 let partition = shard.number() as i32;
                 let mut applier = Applier::new(shard, std_partitions)?;
+                replay(&mut applier, &mut rules, &client, &config).await?;
                 applier.limit_timers(config.batch_timers_max);
                 applier.refresh(&mut rules).await?;
                 let topics: Vec<TopicPartition> =
@@ -226,7 +228,7 @@ impl Thread {
     }
 }
 
-fn of(message: &Message) -> Incoming<'_> {
+pub(crate) fn of(message: &Message) -> Incoming<'_> {
     let topic: &Arc<str> = &message.topic;
     Incoming {
         topic,

@@ -9,9 +9,12 @@
 //! This crate alone knows the storage engine (fjall, an LSM tree in Rust; docs/adr/0002-state-store.md). What a
 //! commit promises is [`Durability`]. A store belongs to one process at a time.
 
+mod checkpoint;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
@@ -35,6 +38,8 @@ pub enum Error {
     Read { path: PathBuf, source: fjall::Error },
     #[error("writing the state store {path} failed; is the disk full? {source}")]
     Write { path: PathBuf, source: fjall::Error },
+    #[error("a copy of the state store {path} in {to} failed; is the disk full? {source}")]
+    Checkpoint { path: PathBuf, to: PathBuf, source: io::Error },
 }
 
 impl Error {
@@ -105,6 +110,8 @@ pub struct Store {
     durability: Durability,
     memtables_max_bytes: u64,
     waited_ms: metrics::Counter,
+    /// Shared by commits; whoever copies the store has it alone.
+    commits: Arc<RwLock<()>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -146,7 +153,8 @@ impl Store {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let waited_ms = metrics::counter!("yibiao_state_wait_milliseconds_total", "store" => name);
         let durability = options.durability;
-        Ok(Self { path, database, keyspaces, durability, memtables_max_bytes, waited_ms })
+        let commits = Arc::default();
+        Ok(Self { path, database, keyspaces, durability, memtables_max_bytes, waited_ms, commits })
     }
 
     /// The engine lets four full memtables wait in each keyspace, which is many times what was asked for. Memtables that are
@@ -313,10 +321,12 @@ impl Batch {
             Durability::Process => PersistMode::Buffer,
             Durability::Machine => PersistMode::SyncData,
         };
+        let committing = self.store.commits.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.batch
             .durability(Some(mode))
             .commit()
             .map_err(|source| Error::Write { path: self.store.path.clone(), source })?;
+        drop(committing);
         self.store.wait_for_flushes();
         Ok(())
     }

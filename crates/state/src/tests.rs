@@ -150,3 +150,90 @@ fn memtables_stay_within_what_was_asked_for_while_much_is_written() {
     }
     assert!(most <= store.memtables_max_bytes, "{most} bytes of {}", store.memtables_max_bytes);
 }
+
+/// Small memtables, so that flushes and compactions are at work all the time.
+fn busy(path: &Path) -> Store {
+    let options = Options { write_buffer_bytes: 8 << 20, ..Options::default() };
+    Store::open(path, &["rows", "positions"], &options).unwrap()
+}
+
+/// Set when it is dropped, also where a test fails.
+struct Sets<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Sets<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_copy_made_while_batches_and_compactions_go_on_is_the_store_at_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = busy(&dir.path().join("store"));
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let key = |batch: u64, row: u64| (batch.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ row).to_be_bytes();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // 1 MB a batch of rows that come again: memtables are flushed and tables replaced.
+            for batch in 0.. {
+                if is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let mut writes = store.batch();
+                for row in 0..200 {
+                    writes.put(ROWS, key(batch % 50, row), vec![batch as u8; 5_000]);
+                }
+                writes.put(POSITIONS, b"last", batch.to_be_bytes());
+                writes.commit().unwrap();
+            }
+        });
+        let _ends = Sets(&is_done);
+        let mut earlier = None;
+        for number in 0..8 {
+            let to = dir.path().join(format!("copy-{number}"));
+            let told = store.checkpoint(&to).unwrap().get(POSITIONS, b"last").unwrap();
+            let copy = busy(&to);
+            let last = copy.get(POSITIONS, b"last").unwrap();
+            assert_eq!(last, told);
+            assert!(last >= earlier);
+            if let Some(last) = &last {
+                let last = u64::from_be_bytes(last[..].try_into().unwrap());
+                for batch in last.saturating_sub(49)..=last {
+                    for row in 0..200 {
+                        let value = copy.get(ROWS, key(batch % 50, row)).unwrap().unwrap();
+                        assert_eq!((value.len(), value[0]), (5_000, batch as u8), "{batch} of {last}");
+                    }
+                }
+            }
+            earlier = last;
+            // What happens to a copy does not reach the store.
+            drop(copy);
+            std::fs::remove_dir_all(to).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_copy_of_a_small_store_is_small_and_goes_on_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, to) = (dir.path().join("store"), dir.path().join("copy"));
+    let store = open(&at);
+    for value in [b"1", b"2"] {
+        let mut batch = store.batch();
+        batch.put(ROWS, b"a", value);
+        batch.commit().unwrap();
+    }
+    store.checkpoint(&to).unwrap();
+    let error = store.checkpoint(&to).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+    let bytes: u64 =
+        std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 100_000, "{bytes} bytes beside the tables");
+    let copy = open(&to);
+    let mut batch = copy.batch();
+    batch.put(ROWS, b"a", b"3");
+    batch.commit().unwrap();
+    drop(copy);
+    assert_eq!(open(&to).get(ROWS, b"a").unwrap().as_deref(), Some(&b"3"[..]));
+    assert_eq!(store.get(ROWS, b"a").unwrap().as_deref(), Some(&b"2"[..]));
+}

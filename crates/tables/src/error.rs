@@ -72,6 +72,32 @@ pub enum Error {
         "the lake has changes of shard {shard} through {lake}, but the shard knows only {state}: use the state folder that the lake was made from, or an empty lake"
     )]
     LakeAhead { shard: u32, lake: u64, state: u64 },
+    #[error(
+        "shard {shard} belongs to somebody else now (this process had it in epoch {epoch}): nothing more is written; start again to take it back, or let the other one go on"
+    )]
+    Revoked { shard: u32, epoch: u64 },
+    #[error(
+        "shard {shard} has an owner, and this process knows no place for checkpoints: set fusion.checkpoints to the one that was used"
+    )]
+    Owned { shard: u32 },
+
+    // Of checkpoints.
+    #[error("{doing} {path} in the checkpoints' store failed: {source}")]
+    Object { doing: &'static str, path: String, source: Box<deltalake::logstore::object_store::Error> },
+    #[error(
+        "{path} in the checkpoints' store cannot be used: {what}; where an older checkpoint is there, delete this one, and the older one is taken"
+    )]
+    Checkpoint { path: String, what: String },
+    #[error(
+        "the tail of shard {shard} cannot be made again: {what}; restore the lake and the shard's checkpoints together, or replay into a new folder and lake"
+    )]
+    Tail { shard: u32, what: String },
+    #[error(
+        "the state of shard {shard} was written in epoch {state}, the checkpoints' store knows only {store}: is fusion.checkpoints another place than before?"
+    )]
+    OtherCheckpoints { shard: u32, state: u64, store: u64 },
+    #[error("writing {path} failed; is the disk full? {source}")]
+    Write { path: PathBuf, source: std::io::Error },
     #[error("a background task of the tables ended unexpectedly: {0}")]
     Task(String),
     #[error("stopped at the failpoint: {0}")]
@@ -90,8 +116,14 @@ impl Error {
             | Error::Incompatible { .. }
             | Error::OtherWriter { .. }
             | Error::LakeBehind { .. }
-            | Error::LakeAhead { .. } => Fault::OPERATOR,
-            Error::Delta { .. } => Fault::OUTSIDE,
+            | Error::LakeAhead { .. }
+            | Error::Revoked { .. }
+            | Error::Owned { .. }
+            | Error::Checkpoint { .. }
+            | Error::Tail { .. }
+            | Error::OtherCheckpoints { .. }
+            | Error::Write { .. } => Fault::OPERATOR,
+            Error::Delta { .. } | Error::Object { .. } => Fault::OUTSIDE,
             Error::Query { .. } => Fault::BAD_INPUT,
             Error::Arrow { .. } | Error::Task(_) | Error::Failpoint(_) => Fault::OURS,
             Error::State(error) => error.fault(),

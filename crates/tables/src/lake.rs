@@ -11,6 +11,7 @@
 //! table; `batch` rows to Arrow; [`projector`]; [`since`] what a reader that comes again has to read.
 
 mod batch;
+mod fence;
 pub mod layout;
 pub mod projector;
 pub mod since;

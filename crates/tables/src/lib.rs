@@ -5,12 +5,14 @@
 //!                                       │
 //!  fusion ──► shard::Writer ──► Shard (embedded store: facts, rows, warnings, change log)
 //!                                 │ View
-//!                                 └──► lake (Delta: change logs and base tables) ──► SQL, centres
+//!                                 ├──► lake (Delta: change logs and base tables) ──► SQL, centres
+//!                                 └──► checkpoint (object store), for shards that move
 //! ```
 //!
 //! In reading order: [`spec`] the tables and their columns; [`shard`] the state of one std partition;
-//! [`lake`] its projection, and SQL over it.
+//! [`lake`] its projection, and SQL over it; [`checkpoint`] how a shard moves to another process or machine.
 
+pub mod checkpoint;
 mod error;
 pub mod lake;
 pub mod provider;

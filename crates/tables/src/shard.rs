@@ -10,6 +10,8 @@
 //! A shard has one writer; views are as many as wanted and never wait for it.
 
 mod codec;
+mod custody;
+mod ends;
 mod names;
 mod state;
 mod timers;
@@ -18,7 +20,7 @@ mod write;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -33,6 +35,8 @@ use crate::{
 };
 use names::Names;
 
+pub use custody::Claims;
+pub use ends::BatchEnd;
 pub use state::{Alarm, Daily, DailySeries, Due, MarkKey, Origin, PlaceState, Silence, StoredFact, Winner};
 pub use timers::{LastDay, Queue};
 pub use write::{Mark, Writer, Writing};
@@ -70,6 +74,8 @@ struct Inner {
     writer_taken: AtomicBool,
     /// Entries of the outbox up to here are gone already.
     trimmed: AtomicU64,
+    /// Set where shards move.
+    custody: OnceLock<custody::Custody>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -87,7 +93,7 @@ impl Shard {
     /// As [`Shard::open`], over a store that is open. For simulations, which use one store for many runs.
     #[doc(hidden)]
     pub fn over(store: Store, shard: u32, tables: &Tables) -> Result<Self, Error> {
-        let layout = format!("format 2, shard {shard}, {} buckets", tables.buckets_per_shard());
+        let layout = Self::layout(shard, tables);
         match store.get(META_KEYSPACE, LAYOUT)? {
             Some(found) if *found == *layout.as_bytes() => {}
             Some(found) => {
@@ -120,8 +126,26 @@ impl Shard {
                 changed: watch::Sender::new(sequence),
                 writer_taken: AtomicBool::new(false),
                 trimmed: AtomicU64::new(0),
+                custody: OnceLock::new(),
             }),
         })
+    }
+
+    /// What a shard's state must say of itself.
+    pub(crate) fn layout(shard: u32, tables: &Tables) -> String {
+        format!("format 2, shard {shard}, {} buckets", tables.buckets_per_shard())
+    }
+
+    /// A copy of the whole state in the folder `to`, which [`Shard::open`] opens, and what it shows. Batches wait for some
+    /// links only.
+    pub fn copy(&self, to: &Path) -> Result<View, Error> {
+        let snapshot = self.inner.store.checkpoint(to)?;
+        Ok(View { shard: self.clone(), snapshot: Arc::new(snapshot) })
+    }
+
+    /// Where its state lies.
+    pub fn path(&self) -> &Path {
+        self.inner.store.path()
     }
 
     /// For simulations, see [`Shard::over`].

@@ -12,7 +12,7 @@ use yibiao_connectors::SourceConfig;
 use yibiao_records::FeedId;
 
 /// The stages that a process can run. A shard's fusion, its projection to the lake and its live rows belong to
-/// one process, because a state store does.
+/// one process at a time, because a state store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -39,6 +39,8 @@ impl Stage {
 pub struct Config {
     /// State, gazetteer, lake and deliveries lie below this folder.
     pub data: PathBuf,
+    /// Where the lake lies, if not below `data`: one place for all processes, where shards move between machines.
+    pub lake: Option<PathBuf>,
     /// Feeds, fact kinds, tables, rules and deliveries.
     #[serde(default = "pipelines")]
     pub pipelines: PathBuf,
@@ -97,7 +99,11 @@ impl Config {
     }
 
     pub fn layout(&self) -> Layout {
-        Layout::new(&self.data)
+        let mut layout = Layout::new(&self.data);
+        if let Some(lake) = &self.lake {
+            layout.lake.clone_from(lake);
+        }
+        layout
     }
 }
 

@@ -9,6 +9,7 @@ mod drain;
 mod follow;
 mod gazetteer_keeper;
 mod shadow;
+mod shards;
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
@@ -21,7 +22,7 @@ use yibiao_delivery::Delivery;
 use yibiao_fusion::Fusion;
 use yibiao_normalise::{Accounting, Normaliser};
 use yibiao_records::FeedId;
-use yibiao_tables::{Lake, Projector, Shard, lake};
+use yibiao_tables::{Lake, Projector, Shard, checkpoint::Checkpointer, lake};
 use yibiao_topics::{Client, TopicSpec};
 
 use crate::{
@@ -32,11 +33,6 @@ use crate::{
 
 /// The fact kinds of which the gazetteer is made: their feeds need no gazetteer, and all others wait for it.
 pub(crate) const GAZETTEER_KINDS: [&str; 2] = ["place", "place_name"];
-
-/// Of each shard. A shard has eight keyspaces with a memtable each, so these bound a process's memory more than
-/// anything else: four shards with the store's defaults needed 3 GB.
-const SHARD_CACHE_BYTES: u64 = 32 << 20;
-const SHARD_WRITE_BUFFER_BYTES: u64 = 16 << 20;
 
 /// Stages that run in this process.
 pub struct Pipeline {
@@ -60,6 +56,7 @@ pub struct Pipeline {
     status: Status,
     keeper: Option<gazetteer_keeper::Keeper>,
     delivery: Option<Delivery>,
+    checkpointer: Option<Arc<tokio::sync::Mutex<Checkpointer>>>,
 }
 
 impl Pipeline {
@@ -110,6 +107,7 @@ impl Pipeline {
             status: Status::default(),
             keeper: None,
             delivery: None,
+            checkpointer: None,
             config,
         })
     }
@@ -189,15 +187,7 @@ impl Pipeline {
     }
 
     async fn start_fusion(&mut self) -> Result<()> {
-        let options = yibiao_state::Options {
-            cache_bytes: SHARD_CACHE_BYTES,
-            write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
-            ..Default::default()
-        };
-        for number in 0..self.config.topics.std_partitions {
-            let dir = self.layout.fusion.join(format!("shard-{number}"));
-            self.shards.push(Shard::open(&dir, number, &self.installation.tables, &options)?);
-        }
+        self.shards = self.open_shards().await?;
         let fusion = Fusion::open(
             self.config.fusion.clone(),
             self.shards.clone(),
@@ -220,6 +210,10 @@ impl Pipeline {
             projector.run(shutdown).await?;
             Ok(())
         });
+        if let Some(checkpointer) = self.checkpointer() {
+            let shutdown = self.shutdown.clone();
+            self.spawn("checkpoint", async move { Ok(Checkpointer::run(checkpointer, shutdown).await?) });
+        }
         Ok(())
     }
 

@@ -20,6 +20,14 @@ const UNFINISHED: &str = "unfinished";
 const CHUNK: usize = 2048;
 
 impl Applier {
+    /// Whether rows and warnings are by the present specification and rules, or there are none yet.
+    pub fn is_fresh(&self, rules: &Rules) -> Result<bool, Error> {
+        let (merged_by, judged_by) = (self.writer.note(SPECIFICATION)?, self.writer.note(RULES)?);
+        let is_new = merged_by.is_none() && judged_by.is_none();
+        let is_merged = merged_by.as_deref() == Some(&self.merger.spec().fingerprint);
+        Ok(is_new || is_merged && judged_by == Some(rules.fingerprint()))
+    }
+
     /// Brings rows and warnings up to the present specification and rules. True when something had to be done.
     pub async fn refresh(&mut self, rules: &mut Rules) -> Result<bool, Error> {
         self.rebuild_silences(rules)?;

@@ -34,10 +34,14 @@ const fn in_trouble(described: Described) -> Described {
     Described { always: false, ..described }
 }
 
+const fn where_shards_move(described: Described) -> Described {
+    Described { always: false, ..described }
+}
+
 /// The values of the label `stage` where `yibiao_stage_up` shows them. Errors of topics, which all stages use, come as
 /// `topics`.
 pub const STAGES: &[&str] =
-    &["connectors", "normalise", "gazetteer", "fusion", "project", "deliver", "serve"];
+    &["connectors", "normalise", "gazetteer", "fusion", "project", "checkpoint", "deliver", "serve"];
 
 /// See the module.
 pub const CATALOGUE: &[Described] = &[
@@ -111,6 +115,17 @@ pub const CATALOGUE: &[Described] = &[
     counter("yibiao_projected_rows_total", &["stage", "table"], "rows appended to change logs"),
     counter("yibiao_rewritten_rows_total", &["stage", "table"], "rows written again in base tables"),
     gauge("yibiao_live_changes", &["table"], "rows that live tables showed beyond the lake"),
+    // checkpoint
+    where_shards_move(gauge(
+        "yibiao_checkpoint_at_seconds",
+        &["stage", "shard"],
+        "when the shard's last checkpoint was made, since the epoch",
+    )),
+    where_shards_move(counter(
+        "yibiao_checkpoint_bytes_total",
+        &["stage"],
+        "bytes of checkpoints that were new, and travelled",
+    )),
     // deliver
     gauge(
         "yibiao_grant_ends_at_seconds",

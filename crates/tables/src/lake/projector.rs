@@ -2,7 +2,8 @@
 //!
 //! One cycle, for all shards:
 //!
-//! 1. shards with news are synchronised to disk, so that a power cut does not leave the lake ahead of them;
+//! 1. shards with news are synchronised to disk, so that a power cut does not leave the lake ahead of them; where shards
+//!    move, the ends of their batches go to the checkpoints' store;
 //! 2. changes that are not in the lake yet are appended, at most `changes_max` a commit, with the position
 //!    `shard-<p>` in the same commit of each table;
 //! 3. the buckets that they touched are rewritten from the same view, again with the position;
@@ -220,7 +221,8 @@ impl<S: ChangeSource> Projector<S> {
                 }
                 Err(error) => return Err(error),
             };
-            if self.maintained_at.elapsed() >= self.config.maintain_interval
+            if self.maintains()
+                && self.maintained_at.elapsed() >= self.config.maintain_interval
                 && let Err(error) = self.maintain().await
             {
                 tracing::warn!(%error, "maintaining the lake failed");
@@ -238,6 +240,11 @@ impl<S: ChangeSource> Projector<S> {
             }
         }
         self.project_once().await
+    }
+
+    /// Where shards move, one of the processes is enough: who has the first one.
+    fn maintains(&self) -> bool {
+        self.shards.iter().any(|shard| shard.epoch().is_none() || shard.number() == 0)
     }
 
     /// Brings the lake level with the shards as they are now.
@@ -271,6 +278,11 @@ impl<S: ChangeSource> Projector<S> {
         let views: Vec<_> = self.shards.iter().map(|shard| Arc::new(shard.view())).collect();
         // After the views were taken, so that all they show is on disk before the lake shows it.
         persist(self.with_news(&positions, &views)).await?;
+        for ((shard, view), position) in self.shards.iter().zip(&views).zip(&positions.shards) {
+            if view.last_sequence() > position.logged {
+                shard.announce(view).await?;
+            }
+        }
         self.append_changes(&mut positions, &views).await?;
         if all || self.base_is_due() {
             self.rewrite_buckets(&mut positions, &views).await?;

@@ -1,5 +1,7 @@
 //! What the projector needs of a shard: a trait, so that its tests can drive it with a model.
 
+use std::future::Future;
+
 use tokio::sync::watch;
 use yibiao_records::{Change, PlaceId, Value};
 
@@ -23,6 +25,16 @@ pub trait ChangeSource: Send + Sync + 'static {
 
     /// The last sequence; its change wakes the projector.
     fn changed(&self) -> watch::Receiver<u64>;
+
+    /// Where shards move: the epoch in which this process has it.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+
+    /// Called before changes that the view shows are committed; an error where the shard is somebody else's now.
+    fn announce(&self, _view: &Self::View) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A consistent snapshot of a shard.
@@ -69,6 +81,14 @@ impl ChangeSource for crate::Shard {
 
     fn changed(&self) -> watch::Receiver<u64> {
         crate::Shard::changed(self)
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        self.owner().map(crate::checkpoint::Owner::epoch)
+    }
+
+    async fn announce(&self, view: &crate::View) -> Result<(), Error> {
+        crate::Shard::announce(self, view).await
     }
 }
 

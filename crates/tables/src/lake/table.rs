@@ -3,9 +3,14 @@
 //! Commits are optimistic and never merged with somebody else's: a commit succeeds only if nothing was
 //! committed since this handle last looked, so the positions ([`Table::position`]) that the writer checked
 //! before are still true when the commit lands. Delta itself does not check them.
+//!
+//! Where shards move, several processes write to a table, each the rows of its own shards. Then a commit that finds another
+//! one before it looks again at whose the shards are (also a position, `owner-<p>`), and only then tries once more: between
+//! that look and the commit nothing may have been committed either. Who takes a shard commits its epoch to every table
+//! first, so what an earlier owner was about to commit does not succeed.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -66,7 +71,17 @@ pub struct Commit {
     pub replace_all: bool,
     /// By application id; each greater than the one before, unless the table begins anew.
     pub positions: Vec<(String, u64)>,
+    /// Shards that move and the epochs in which this process has them; empty where it is the only one to write.
+    pub owners: Vec<(u32, u64)>,
 }
+
+/// The application id under which a shard's epoch stands.
+pub fn owner_application(shard: u32) -> String {
+    format!("owner-{shard}")
+}
+
+/// So often other processes may be faster with a commit.
+const ATTEMPTS_MAX: usize = 50;
 
 fn fail(doing: &'static str, table: &str) -> impl FnOnce(DeltaTableError) -> Error {
     let table = table.to_owned();
@@ -197,6 +212,79 @@ impl Table {
 
     /// Commits files and positions, all or nothing, and gives the table's new version.
     pub async fn commit(&mut self, commit: Commit) -> Result<u64, Error> {
+        let mut expected = BTreeMap::new();
+        for (application, _) in &commit.positions {
+            expected.insert(application.clone(), self.position(application).await?);
+        }
+        let mut attempts = 0;
+        loop {
+            self.check_owners(&commit.owners).await?;
+            let error = match self.try_commit(&commit).await {
+                Err(error @ Error::OtherWriter { .. }) if !commit.owners.is_empty() => error,
+                done => return done,
+            };
+            attempts += 1;
+            if attempts >= ATTEMPTS_MAX {
+                return Err(error);
+            }
+            self.refresh().await?;
+            self.check_owners(&commit.owners).await?;
+            // Only this process moves its shards' positions: where they are there, the commit landed and was reported
+            // as failed.
+            let mut landed = !commit.positions.is_empty();
+            for (application, position) in &commit.positions {
+                let found = self.position(application).await?;
+                landed &= found == Some(*position);
+                if !landed && found != expected[application] {
+                    return Err(error);
+                }
+            }
+            if landed {
+                return Ok(self.version());
+            }
+        }
+    }
+
+    /// Looks at what others have committed.
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.positions.clear();
+        self.delta.update_state().await.map_err(fail("reading", &self.name))
+    }
+
+    /// Nobody has taken one of these shards, as far as this handle has looked.
+    pub async fn check_owners(&mut self, owners: &[(u32, u64)]) -> Result<(), Error> {
+        for &(shard, epoch) in owners {
+            if self.position(&owner_application(shard)).await? > Some(epoch) {
+                return Err(Error::Revoked { shard, epoch });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the shards' epochs in the table: whatever an earlier owner was about to commit does not succeed any more.
+    pub async fn fence(&mut self, owners: &[(u32, u64)]) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS_MAX {
+            self.refresh().await?;
+            self.check_owners(owners).await?;
+            let mut positions = Vec::new();
+            for &(shard, epoch) in owners {
+                if self.position(&owner_application(shard)).await? != Some(epoch) {
+                    positions.push((owner_application(shard), epoch));
+                }
+            }
+            if positions.is_empty() {
+                return Ok(());
+            }
+            match self.try_commit(&Commit { positions, ..Commit::default() }).await {
+                Err(Error::OtherWriter { .. }) => {}
+                done => return done.map(drop),
+            }
+        }
+        let source = DeltaTableError::generic("other processes were faster again and again");
+        Err(fail("fencing", &self.name)(source))
+    }
+
+    async fn try_commit(&mut self, commit: &Commit) -> Result<u64, Error> {
         let mut actions: Vec<Action> = Vec::new();
         let replacing = commit.replace_all || !commit.replace_buckets.is_empty();
         if replacing {
@@ -210,7 +298,7 @@ impl Table {
                 }
             }
         }
-        actions.extend(commit.add.into_iter().map(Action::Add));
+        actions.extend(commit.add.iter().cloned().map(Action::Add));
         let now = chrono::Utc::now().timestamp_millis();
         let mut transactions = Vec::new();
         for (application, position) in &commit.positions {
@@ -238,8 +326,8 @@ impl Table {
             .build(Some(state), self.delta.log_store(), operation)
             .await
             .map_err(|source| self.commit_failed(source))?;
-        for (application, position) in commit.positions {
-            self.positions.insert(application, Some(position));
+        for (application, position) in &commit.positions {
+            self.positions.insert(application.clone(), Some(*position));
         }
         self.delta.update_state().await.map_err(fail("reading the new version of", &self.name))?;
         Ok(self.version())
@@ -310,6 +398,7 @@ impl Table {
     /// Compacts the table if it has more files than `files_max`, deletes files that no version younger than
     /// `retention` names, and writes a checkpoint. For its single writer, between two commits.
     pub async fn maintain(&mut self, files_max: Option<usize>, retention: Duration) -> Result<(), Error> {
+        self.refresh().await?;
         if files_max.is_some_and(|files_max| self.files() > files_max) {
             self.compact().await?;
         }

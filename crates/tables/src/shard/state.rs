@@ -174,7 +174,7 @@ pub struct Alarm {
 }
 
 /// The highest raw position that was applied, of those that came over one std topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MarkKey {
     pub std_topic: Arc<str>,
     pub raw_topic: Arc<str>,

@@ -9,6 +9,7 @@ use super::{
     FACTS_KEYSPACE, MARKS_KEYSPACE, META_KEYSPACE, MarkKey, NAMES_KEYSPACE, OUTBOX_KEYSPACE, PLACES_KEYSPACE,
     POSITIONS_KEYSPACE, PlaceState, SEQUENCE, Shard, StoredFact, WARNINGS_KEYSPACE,
     codec::{self, ChangeHead},
+    ends::{BATCH, BatchEnd, Ending, end_key},
 };
 use crate::Error;
 
@@ -20,6 +21,9 @@ pub type Mark = (MarkKey, RawPosition);
 pub struct Writer {
     pub(super) shard: Shard,
     sequence: u64,
+    /// Counted where the shard has an owner.
+    batch: u64,
+    pub(super) end: Option<BatchEnd>,
     /// A batch failed: what the store holds now is not known here.
     poisoned: bool,
 }
@@ -35,7 +39,9 @@ impl Writer {
         if shard.inner.writer_taken.swap(true, Ordering::AcqRel) {
             return Err(Error::Written { shard: shard.number() });
         }
-        Ok(Self { sequence: shard.view().last_sequence(), shard: shard.clone(), poisoned: false })
+        let view = shard.view();
+        let (sequence, batch) = (view.last_sequence(), view.last_batch()?);
+        Ok(Self { shard: shard.clone(), sequence, batch, end: None, poisoned: false })
     }
 
     pub fn shard(&self) -> &Shard {
@@ -112,20 +118,8 @@ impl Writer {
 
     /// Where to go on reading.
     pub fn positions(&self) -> Result<Vec<(TopicPartition, NextOffset)>, Error> {
-        let inner = &self.shard.inner;
-        let read = |key: &[u8], value: &[u8]| {
-            let topic = u32::from_be_bytes(key.get(..4)?.try_into().ok()?);
-            let partition = i32::from_be_bytes(key.get(4..)?.try_into().ok()?);
-            let next = NextOffset::new(i64::from_be_bytes(value.try_into().ok()?))?;
-            Some((TopicPartition::new(inner.names.name(topic)?, partition), next))
-        };
-        let pairs = inner.store.prefix(POSITIONS_KEYSPACE, b"");
-        pairs
-            .map(|pair| {
-                let (key, value) = pair?;
-                read(&key, &value).ok_or_else(|| self.shard.corrupt("position", "wrong length".into()))
-            })
-            .collect()
+        let pairs = self.shard.inner.store.prefix(POSITIONS_KEYSPACE, b"");
+        pairs.map(|pair| pair.map_err(Error::from).and_then(|pair| self.shard.position_from(&pair))).collect()
     }
 
     /// A word that the stage keeps, such as the fingerprint of its rules.
@@ -141,7 +135,8 @@ impl Writer {
         }
         let batch = self.shard.inner.store.batch();
         let sequence = self.sequence;
-        Ok(Writing { writer: self, batch, sequence, recorded_at_ms })
+        let ending = self.shard.owner().is_some().then(Ending::new);
+        Ok(Writing { writer: self, batch, sequence, recorded_at_ms, ending })
     }
 }
 
@@ -152,6 +147,7 @@ pub struct Writing<'a> {
     pub(super) batch: Batch,
     sequence: u64,
     recorded_at_ms: i64,
+    ending: Option<Ending>,
 }
 
 impl Writing<'_> {
@@ -198,6 +194,9 @@ impl Writing<'_> {
 
     fn log(&mut self, change: Vec<u8>) {
         self.sequence += 1;
+        if let Some(ending) = &mut self.ending {
+            ending.change(&change);
+        }
         self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes(), change);
     }
 
@@ -212,9 +211,19 @@ impl Writing<'_> {
     }
 
     pub fn position(&mut self, of: &TopicPartition, next: NextOffset) {
+        if let Some(ending) = &mut self.ending {
+            ending.position(of, next);
+        }
         let mut key = self.writer.shard.inner.names.number_or_add(&of.topic).to_be_bytes().to_vec();
         key.extend(of.partition.to_be_bytes());
         self.batch.put(POSITIONS_KEYSPACE, key, next.get().to_be_bytes().to_vec());
+    }
+
+    /// The batch is one of messages and timers, and would have looked at so many places whose timer was due.
+    pub fn timers_max(&mut self, timers_max: u64) {
+        if let Some(ending) = &mut self.ending {
+            ending.timers_max(timers_max);
+        }
     }
 
     pub fn note(&mut self, name: &str, text: &str) {
@@ -235,9 +244,21 @@ impl Writing<'_> {
         if self.sequence != self.writer.sequence {
             self.batch.put(META_KEYSPACE, SEQUENCE.as_bytes(), self.sequence.to_be_bytes().to_vec());
         }
+        let changes = self.changes();
+        let ending = self.ending.take();
+        let end = ending.and_then(|ending| ending.end(self.writer.batch + 1, self.sequence, changes));
+        if let Some(end) = &end {
+            let value = serde_json::to_vec(end).expect("a batch's end is JSON");
+            self.batch.put(META_KEYSPACE, end_key(end.batch), value);
+            self.batch.put(META_KEYSPACE, BATCH.as_bytes(), end.batch.to_be_bytes().to_vec());
+        }
         self.writer.poisoned = true;
         self.batch.commit()?;
         self.writer.poisoned = false;
+        if let Some(end) = end {
+            self.writer.batch = end.batch;
+            self.writer.end = Some(end);
+        }
         let inner = &self.writer.shard.inner;
         inner.names.made_durable(names.len());
         if self.sequence != self.writer.sequence {

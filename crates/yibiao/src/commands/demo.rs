@@ -104,6 +104,7 @@ impl Demo {
     fn config(&self, bootstrap: &str) -> Result<Config> {
         Ok(Config {
             data: self.data.clone(),
+            lake: None,
             pipelines: self.pipelines.pipelines.clone(),
             stages: Stage::ALL.to_vec(),
             kafka: yibiao_topics::ClientConfig::at(bootstrap),

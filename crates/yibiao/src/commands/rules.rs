@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use std::io::Write as _;
 use yibiao_fusion::Rules as Planned;
 
-use super::why::StateArgs;
+use super::why::{Opened, StateArgs};
 
 /// Check that the firing warnings equal a full evaluation of the rules.
 #[derive(Debug, clap::Subcommand)]
@@ -16,7 +16,7 @@ pub enum Rules {
 impl Rules {
     pub async fn run(self) -> Result<()> {
         let Rules::Verify(at) = self;
-        let (installation, shards) = at.open()?;
+        let Opened { installation, shards, .. } = at.open()?;
         let mut rules = Planned::load(&installation.rules, &installation.tables).await?;
         let (mut places, mut firing, mut due, mut differences) = (0, 0, 0, 0);
         for shard in shards {

@@ -39,38 +39,57 @@ pub struct StateArgs {
     pipelines: PathBuf,
 }
 
+/// More than anybody has: where no configuration says how many there are.
+const SHARDS_MAX: u32 = 1024;
+
+pub struct Opened {
+    pub installation: Installation,
+    /// Those that lie on this machine.
+    pub shards: Vec<Shard>,
+    /// How many there are everywhere.
+    pub partitions: u32,
+}
+
 impl StateArgs {
     /// The installation and its shards.
-    pub fn open(&self) -> Result<(Installation, Vec<Shard>)> {
-        let (pipelines, layout) = match (&self.config, &self.data) {
+    pub fn open(&self) -> Result<Opened> {
+        let (pipelines, layout, partitions) = match (&self.config, &self.data) {
             (Some(config), _) => {
                 let config = Config::read(config)?;
-                (config.pipelines.clone(), config.layout())
+                (config.pipelines.clone(), config.layout(), Some(config.topics.std_partitions))
             }
-            (None, Some(data)) => (self.pipelines.clone(), crate::config::Layout::new(data)),
+            (None, Some(data)) => (self.pipelines.clone(), crate::config::Layout::new(data), None),
             (None, None) => bail!("say where the state lies: --config yibiao.toml, or --data data/demo"),
         };
         let installation = Installation::load(&pipelines)?;
         let mut shards = Vec::new();
-        loop {
-            let number = shards.len() as u32;
+        // Some may be with other processes.
+        for number in 0..partitions.unwrap_or(SHARDS_MAX) {
             let dir = layout.fusion.join(format!("shard-{number}"));
-            if !dir.exists() {
-                break;
+            if dir.exists() {
+                shards.push(Shard::open(
+                    &dir,
+                    number,
+                    &installation.tables,
+                    &yibiao_state::Options::default(),
+                )?);
             }
-            shards.push(Shard::open(&dir, number, &installation.tables, &yibiao_state::Options::default())?);
         }
         if shards.is_empty() {
             bail!("{} holds no shards: has the fusion stage run on this machine?", layout.fusion.display());
         }
-        Ok((installation, shards))
+        let partitions = partitions.unwrap_or(shards.len() as u32);
+        Ok(Opened { installation, shards, partitions })
     }
 }
 
 impl Why {
     pub fn run(self) -> Result<()> {
-        let (_, shards) = self.at.open()?;
-        let shard = &shards[self.key.shard(shards.len() as u32) as usize];
+        let Opened { shards, partitions, .. } = self.at.open()?;
+        let number = self.key.shard(partitions);
+        let Some(shard) = shards.iter().find(|shard| shard.number() == number) else {
+            bail!("the place is in shard {number}, which is not on this machine");
+        };
         let why = yibiao_fusion::why(&shard.view(), &self.table, self.key, &self.column)?;
         writeln!(std::io::stdout(), "{} = {}\n{}", self.column, why.value, why.how)?;
         for fact in why.facts {

@@ -149,6 +149,9 @@ impl Pipeline {
         for shard in &self.shards {
             shard.persist()?;
         }
+        if first.is_ok() {
+            self.last_checkpoint().await?;
+        }
         first
     }
 }

@@ -17,6 +17,8 @@ use crate::running::Running;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// What goes wrong, and which batches a restored shard made again.
+const LOG: &str = "warn,yibiao_fusion::replay=info";
 const TOKEN: &str = "end-to-end";
 const HAZARDS: &str = "grid.hazards.v1";
 /// A run that takes longer is stuck.
@@ -70,13 +72,34 @@ impl World {
         Self { runtime, dir, bootstrap, broker, electricity: Some(electricity) }
     }
 
+    /// Before the first run: the fusion shards may move, and have checkpoints in quick succession.
+    pub fn with_checkpoints(&self) {
+        let path = self.path("yibiao.toml");
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        let checkpoints = self.path("checkpoints");
+        text.push_str(&format!("[fusion]\ncheckpoints = {checkpoints:?}\ncheckpoint_every = \"700ms\"\n"));
+        text.push_str("[project]\ninterval = \"200ms\"\n");
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The disk with the fusion shards' states is gone. False where there was none yet.
+    pub fn lose_the_shards(&self) -> bool {
+        std::fs::remove_dir_all(self.path("data/state/fusion")).is_ok()
+    }
+
+    /// How often a shard made a tail's batches again, so far.
+    pub fn tails_made_again(&self) -> usize {
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap();
+        log.lines().filter(|line| line.contains("the tail's batches are made")).count()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.current_dir(ROOT).args(args).args(["--log", "warn"]).stdin(Stdio::null());
+        command.current_dir(ROOT).args(args).args(["--log", LOG]).stdin(Stdio::null());
         command
     }
 

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use super::ShardProgress;
 use crate::{
     Error,
-    lake::{ChangeSource, Commit, Lake, LakeTable, Role, Table, Writer},
+    lake::{ChangeSource, Commit, Lake, LakeTable, Role, Table, Writer, table::owner_application},
 };
 
 /// The application id of a shard's positions.
@@ -62,10 +62,21 @@ impl Positions {
     pub async fn read<S: ChangeSource>(lake: &Lake, shards: &[Arc<S>]) -> Result<Self, Error> {
         let mut tables = Writers::default();
         for table in lake.tables() {
-            let open = Open { table: lake.open_table(table).await?, writer: None };
+            let mut open = Open { table: lake.open_table(table).await?, writer: None };
+            for shard in shards {
+                let owner = open.table.position(&owner_application(shard.number())).await?;
+                match shard.epoch() {
+                    None if owner.is_some() => return Err(Error::Owned { shard: shard.number() }),
+                    None => {}
+                    Some(epoch) => tables.owners.push((shard.number(), epoch)),
+                }
+            }
             let role = if table.role == Role::Base { &mut tables.bases } else { &mut tables.logs };
             role.insert(table.name.clone(), open);
         }
+        tables.owners.sort_unstable();
+        tables.owners.dedup();
+        tables.fence().await?;
         let mut by_table = BTreeMap::new();
         let mut floors: BTreeMap<u32, u64> = BTreeMap::new();
         for fused in &lake.layout().tables {
@@ -160,6 +171,8 @@ impl Open {
 pub struct Writers {
     logs: BTreeMap<String, Open>,
     bases: BTreeMap<String, Open>,
+    /// Where shards move: all of them that are projected here, with their epochs.
+    owners: Vec<(u32, u64)>,
 }
 
 fn unknown(table: &str) -> Error {
@@ -173,6 +186,17 @@ impl Writers {
 
     fn open_base(&mut self, table: &str) -> Result<&mut Open, Error> {
         self.bases.get_mut(table).ok_or_else(|| unknown(table))
+    }
+
+    /// See [`Table::fence`]; nothing is committed where it is done already.
+    async fn fence(&mut self) -> Result<(), Error> {
+        if self.owners.is_empty() {
+            return Ok(());
+        }
+        for open in self.logs.values_mut().chain(self.bases.values_mut()) {
+            open.table.fence(&self.owners).await?;
+        }
+        Ok(())
     }
 
     /// Appends rows to a change log's open file.
@@ -201,7 +225,8 @@ impl Writers {
                     positions.push((application, *last));
                 }
             }
-            open.table.commit(Commit { add, positions, ..Commit::default() }).await?;
+            let owners = self.owners.clone();
+            open.table.commit(Commit { add, positions, owners, ..Commit::default() }).await?;
             metrics::counter!("yibiao_projected_rows_total", "stage" => "project", "table" => open.table.name().to_owned())
                 .increment(writer.rows());
             commits += 1;
@@ -217,6 +242,7 @@ impl Writers {
     }
 
     pub async fn commit_base(&mut self, table: &str, mut commit: Commit) -> Result<(), Error> {
+        commit.owners = self.owners.clone();
         let open = self.open_base(table)?;
         open.writer = None;
         let mut positions = Vec::new();
