@@ -53,6 +53,7 @@ impl Lake {
         live: Live,
         functions: impl IntoIterator<Item = ScalarUDF>,
     ) -> Result<SessionContext, Error> {
+        self.tables().for_each(|table| live::show_changes(&table.name, 0));
         self.session_over(Some(live), functions)
     }
 

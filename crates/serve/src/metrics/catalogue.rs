@@ -34,6 +34,11 @@ const fn in_trouble(described: Described) -> Described {
     Described { always: false, ..described }
 }
 
+/// Only where SQL is served in this process.
+const fn where_served(described: Described) -> Described {
+    Described { always: false, ..described }
+}
+
 const fn where_shards_move(described: Described) -> Described {
     Described { always: false, ..described }
 }
@@ -114,7 +119,7 @@ pub const CATALOGUE: &[Described] = &[
     gauge("yibiao_projected_at_seconds", &["stage"], "when the lake was last level, since the epoch"),
     counter("yibiao_projected_rows_total", &["stage", "table"], "rows appended to change logs"),
     counter("yibiao_rewritten_rows_total", &["stage", "table"], "rows written again in base tables"),
-    gauge("yibiao_live_changes", &["table"], "rows that live tables showed beyond the lake"),
+    where_served(gauge("yibiao_live_changes", &["table"], "rows that live tables showed beyond the lake")),
     // checkpoint
     where_shards_move(gauge(
         "yibiao_checkpoint_at_seconds",
@@ -139,7 +144,7 @@ pub const CATALOGUE: &[Described] = &[
         "1 after an audit entry that was not written: nothing leaves",
     ),
     // serve
-    in_trouble(gauge("yibiao_sql_connections", &[], "open connections of PostgreSQL clients")),
+    where_served(gauge("yibiao_sql_connections", &[], "open connections of PostgreSQL clients")),
     // The machine.
     gauge("yibiao_disk_free_bytes", &["folder"], "space left on the file system of this folder"),
     gauge("yibiao_disk_size_bytes", &["folder"], "size of the file system of this folder"),

@@ -101,8 +101,7 @@ impl Live {
         let delta = lake.latest(&table.name).await?;
         forget(&mut overlays, delta.as_ref(), table).await?;
         let shown = overlays.iter_mut().map(Overlay::shown).collect::<Result<Vec<_>, _>>()?;
-        metrics::gauge!("yibiao_live_changes", "table" => table.name.clone())
-            .set(shown.iter().map(|shown| shown.rows() as f64).sum::<f64>());
+        show_changes(&table.name, shown.iter().map(|shown| shown.rows()).sum());
         Ok(Moment { delta, shown })
     }
 
@@ -158,6 +157,11 @@ impl Live {
         });
         read.await.map_err(|error| Error::Task(error.to_string()))?.map(Some)
     }
+}
+
+/// How many rows a table has beyond the lake.
+pub(super) fn show_changes(table: &str, rows: usize) {
+    metrics::gauge!("yibiao_live_changes", "table" => table.to_owned()).set(rows as f64);
 }
 
 /// What this version of the table has is no more to be shown over it.
