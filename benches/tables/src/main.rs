@@ -33,9 +33,12 @@ pub struct Args {
     dir: Option<PathBuf>,
     #[arg(long, default_value = "pipelines")]
     pipelines: PathBuf,
-    /// Cache of the state store, MiB, and memtables, MiB, as the pipeline has them.
-    #[arg(long, default_values_t = [32u64, 16])]
-    store_mib: Vec<u64>,
+    /// The state store's cache, as the pipeline has it.
+    #[arg(long, default_value_t = 32)]
+    cache_mib: u64,
+    /// The state store's memtables, as the pipeline has them.
+    #[arg(long, default_value_t = 16)]
+    memtables_mib: u64,
     /// Buckets of the base tables.
     #[arg(long, default_value_t = 64)]
     buckets: u32,

@@ -41,6 +41,8 @@ fn start(args: &Args, dir: &Path) -> Result<(Child, impl Iterator<Item = std::io
         .arg("--pipelines")
         .arg(&args.pipelines)
         .args(["--buckets", &args.buckets.to_string()])
+        .args(["--cache-mib", &args.cache_mib.to_string()])
+        .args(["--memtables-mib", &args.memtables_mib.to_string()])
         .stdout(Stdio::piped())
         .spawn()?;
     let out = child.stdout.take().context("its output")?;

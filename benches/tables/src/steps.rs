@@ -39,8 +39,8 @@ impl Bench {
         let kinds = load_fact_kinds(&args.pipelines.join("facts"))?;
         let tables = Tables::load(&args.pipelines.join("tables"), &kinds, args.buckets)?;
         let options = Options {
-            cache_bytes: args.store_mib[0] << 20,
-            write_buffer_bytes: args.store_mib[1] << 20,
+            cache_bytes: args.cache_mib << 20,
+            write_buffer_bytes: args.memtables_mib << 20,
             ..Options::default()
         };
         let shard = Shard::open(&dir.join("shard"), 0, &tables, &options)?;
@@ -82,8 +82,8 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
     let (mut seconds, mut cpu) = (0.0, 0.0);
     for from in (0..places).step_by(BATCH_FACTS as usize) {
         let range = from..(from + BATCH_FACTS).min(places);
-        let frames =
-            [addresses.addresses(range.clone())?, water.readings(range, 0, &mut dice)?].concat_frames();
+        let mut frames = addresses.addresses(range.clone())?;
+        frames.extend(water.readings(range, 0, &mut dice)?);
         let watch = Watch::start();
         bench.apply(&frames).await?;
         let spent = watch.spent();
@@ -141,14 +141,4 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
     println!("memory at the peak: {:.0} MB", peak_mb());
     drop((bench, projector));
     restart::run(args, dir).await
-}
-
-trait ConcatFrames {
-    fn concat_frames(self) -> Vec<Frame>;
-}
-
-impl<const N: usize> ConcatFrames for [Vec<Frame>; N] {
-    fn concat_frames(self) -> Vec<Frame> {
-        self.into_iter().flatten().collect()
-    }
 }

@@ -29,10 +29,8 @@ use crate::{
 
 use super::position;
 use overlay::Overlay;
-pub(super) use without::WithoutExec;
-
-/// What is superseded in one shard's base rows, and by what.
 pub(super) use overlay::{Shown, own_key};
+pub(super) use without::WithoutExec;
 
 /// Changes of one shard that are kept beside the lake for one table: beyond that the projection is far behind, and
 /// the table shows what is in the lake.
