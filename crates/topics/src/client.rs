@@ -19,7 +19,7 @@ use rdkafka::{
 use yibiao_records::{NextOffset, TopicPartition};
 
 use crate::{
-    ClientConfig, Cursors, Error, Producer, Reader, TopicSpec, View,
+    ClientConfig, Cursors, Error, Group, Membership, Producer, Reader, TopicSpec, View,
     error::{passes, unknown_topic},
     health::{Health, Watch},
 };
@@ -110,6 +110,11 @@ impl Client {
     /// `yibiao.<name>` under which positions are shown.
     pub fn reader(&self, name: &str, start: Vec<(TopicPartition, NextOffset)>) -> Result<Reader, Error> {
         Reader::new(self, name, start)
+    }
+
+    /// Joins a group, whose topic must be there: what it gives to this process comes later, and changes.
+    pub fn join(&self, group: &Group) -> Result<Membership, Error> {
+        Membership::join(self, group)
     }
 
     /// Where connectors resume.

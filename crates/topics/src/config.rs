@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, duration};
+use crate::{Error, Group, duration};
 
 /// How records are compressed on the way and on the broker's disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,9 +82,12 @@ impl fmt::Debug for ClientConfig {
 }
 
 /// What exactly-once, ordering and the absence of silent loss rest on.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 19] = [
     "bootstrap.servers",
     "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "partition.assignment.strategy",
     "enable.idempotence",
     "acks",
     "max.in.flight",
@@ -191,6 +194,25 @@ impl ClientConfig {
             .set("receive.message.max.bytes", (self.max_record_bytes.max(32 << 20) + (1 << 20)).to_string())
             .set("queued.min.messages", self.queue_records.to_string())
             .set("queued.max.messages.kbytes", (self.queue_bytes >> 10).to_string());
+        self.with_properties(config)
+    }
+
+    /// Of a member that reads nothing.
+    pub(crate) fn member(&self, group: &Group) -> rdkafka::ClientConfig {
+        let session_ms = group.session.as_millis();
+        // Within it a member must answer; it is polled all the time, so nothing else needs it.
+        let rebalance_ms = session_ms + group.hand_over.as_millis() + 10_000;
+        let mut config = self.base(&format!("yibiao-{}", group.name));
+        config
+            .set("group.id", &group.name)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 5).max(100).to_string())
+            .set("max.poll.interval.ms", rebalance_ms.to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "latest");
         self.with_properties(config)
     }
 }

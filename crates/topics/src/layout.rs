@@ -8,6 +8,7 @@
 //! | `changes.<table>` | place id | a change of a fused row | |
 //! | `centre.<id>.warnings` | warning id | a warning (JSON) | |
 //! | `yibiao.cursors` | feed id | where its connector resumes | |
+//! | `yibiao.shards` | | nothing: a group deals out its partitions, which stand for the fusion shards | |
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +19,9 @@ use crate::duration;
 
 /// The name of the compacted topic of connectors' cursors.
 pub const CURSORS: &str = "yibiao.cursors";
+
+/// The name of the topic whose partitions stand for the fusion shards.
+pub const SHARDS: &str = "yibiao.shards";
 
 /// When records leave a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +137,11 @@ impl Layout {
 
     pub fn cursors(&self) -> TopicSpec {
         self.spec(CURSORS.to_owned(), 1, Cleanup::Compact)
+    }
+
+    pub fn shards(&self) -> TopicSpec {
+        let cleanup = Cleanup::Delete { retention: Some(self.std_retention) };
+        self.spec(SHARDS.to_owned(), self.std_partitions, cleanup)
     }
 }
 

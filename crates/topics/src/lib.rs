@@ -14,7 +14,7 @@
 //!
 //! In reading order: [`config`] what an operator sets; [`layout`] all topics of the system; [`client`] the door
 //! to one cluster; [`view`] what it sees beside another installation; [`producer`]; [`message`] and [`reader`];
-//! [`cursors`]; [`health`] how an absence of the broker is noticed and told.
+//! [`cursors`]; [`membership`] which partitions a group gives to this process; [`health`] how an absence of the broker is noticed and told.
 
 pub mod client;
 pub mod config;
@@ -23,6 +23,7 @@ pub mod duration;
 mod error;
 mod health;
 pub mod layout;
+pub mod membership;
 pub mod message;
 pub mod producer;
 pub mod reader;
@@ -33,6 +34,7 @@ pub use config::{ClientConfig, Compression};
 pub use cursors::Cursors;
 pub use error::Error;
 pub use layout::{Cleanup, Layout, TopicSpec};
+pub use membership::{Group, Membership};
 pub use message::{Batch, Message};
 pub use producer::{Outgoing, Producer};
 pub use reader::Reader;
