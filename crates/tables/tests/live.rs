@@ -307,6 +307,33 @@ async fn a_lake_too_far_behind_is_shown_alone_until_it_has_caught_up() {
 }
 
 #[tokio::test]
+async fn shards_that_come_and_go_show_what_they_hold_or_what_the_lake_has_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lake, shards) = (open(&dir), ModelShard::all());
+    let number = PlaceId::new(1).unwrap().shard(SHARDS) as usize;
+    let others: Vec<_> = (0..shards.len()).filter(|at| *at != number).map(|at| shards[at].clone()).collect();
+    let live = Live::new(others.clone());
+    let session = lake.live_session(live.clone(), []).unwrap();
+    let (rooms, one) =
+        ("select rooms from places where rooms > 0", "select rooms from places where place_id = 1");
+    of(&shards, 1).put_place(1, Some(5));
+    assert!(rows(&session, rooms).await.is_empty() && rows(&session, one).await.is_empty());
+    live.show(shards.clone());
+    assert_eq!(
+        (rows(&session, rooms).await, rows(&session, one).await),
+        (vec!["5".into()], vec!["5".into()])
+    );
+    Projector::new(lake.clone(), shards.clone(), config(100)).project_once().await.unwrap();
+    of(&shards, 1).put_place(1, Some(6));
+    assert_eq!(rows(&session, rooms).await, ["6"]);
+    live.show(others);
+    assert_eq!(
+        (rows(&session, rooms).await, rows(&session, one).await),
+        (vec!["5".into()], vec!["5".into()])
+    );
+}
+
+#[tokio::test]
 async fn a_plan_leaves_out_what_is_superseded_and_reads_one_place_from_its_shard() {
     let dir = tempfile::tempdir().unwrap();
     let (lake, shards) = (open(&dir), ModelShard::all());

@@ -32,6 +32,17 @@ impl Checkpointer {
         Self { shards, every, kept, uploads: BTreeMap::new(), reached: BTreeMap::new() }
     }
 
+    /// The shards that this process owns from now on. Of those that stay, what their checkpoints have is known.
+    pub fn own(&mut self, shards: Vec<Shard>) {
+        let epoch = |shard: &Shard| shard.owner().map(super::Owner::epoch);
+        let before: BTreeMap<_, _> = self.shards.iter().map(|shard| (shard.number(), epoch(shard))).collect();
+        let after: BTreeMap<_, _> = shards.iter().map(|shard| (shard.number(), epoch(shard))).collect();
+        let stays = |number: &u32| after.get(number).is_some_and(|now| before.get(number) == Some(now));
+        self.uploads.retain(|number, _| stays(number));
+        self.reached.retain(|number, _| stays(number));
+        self.shards = shards;
+    }
+
     /// Until `shutdown`. A store that is away is tried again.
     pub async fn run(shared: Arc<Mutex<Self>>, shutdown: CancellationToken) -> Result<(), Error> {
         loop {
@@ -56,10 +67,15 @@ impl Checkpointer {
 
     /// A checkpoint of every shard that has gone on since its last one.
     pub async fn all(&mut self) -> Result<(), Error> {
-        for shard in self.shards.clone() {
+        self.of(&self.shards.clone()).await
+    }
+
+    /// The same of some of them.
+    pub async fn of(&mut self, shards: &[Shard]) -> Result<(), Error> {
+        for shard in shards {
             let batch = shard.view().last_batch()?;
             if self.reached.get(&shard.number()) != Some(&batch) {
-                self.one(&shard).await?;
+                self.one(shard).await?;
                 self.reached.insert(shard.number(), batch);
             }
         }

@@ -102,7 +102,7 @@ impl Table {
                 .try_into_kernel()
                 .map_err(|source| Error::Arrow { doing: "describing", table: name.to_owned(), source })?;
             let partitions: &[&str] = if declared.partitioned { &[BUCKET] } else { &[] };
-            delta = delta
+            let made = delta
                 .create()
                 .with_table_name(name)
                 .with_comment(declared.title.as_str())
@@ -113,8 +113,18 @@ impl Table {
                     ("delta.logRetentionDuration", Some("interval 2 days")),
                     ("delta.deletedFileRetentionDuration", Some("interval 1 days")),
                 ])
-                .await
-                .map_err(fail("making", name))?;
+                .await;
+            delta = match made {
+                Ok(made) => made,
+                Err(error) => {
+                    // Another process may have been faster.
+                    let there = DeltaTable::try_from_url(url.clone()).await.map_err(opening())?;
+                    if there.version().is_none() {
+                        return Err(fail("making", name)(error));
+                    }
+                    there
+                }
+            };
         }
         let mut table = Self {
             name: name.to_owned(),

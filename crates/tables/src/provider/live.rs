@@ -15,7 +15,7 @@ mod without;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arrow::array::RecordBatch;
@@ -39,13 +39,20 @@ const CHANGES_MAX: u64 = 500_000;
 /// One table's overlays, one a shard.
 type OfTable = Arc<tokio::sync::Mutex<Vec<Overlay>>>;
 
-/// The shards of this process, for live tables. Cheap to clone.
+/// The shards of this process, for live tables. Cheap to clone; all clones show the same.
 #[derive(Clone)]
 pub struct Live {
-    shards: Arc<[Arc<dyn Source>]>,
+    here: Arc<Mutex<Here>>,
     changes_max: u64,
-    /// By lake table.
-    overlays: Arc<Mutex<BTreeMap<String, OfTable>>>,
+}
+
+type Shards = Arc<[Arc<dyn Source>]>;
+
+/// The shards that are here now.
+struct Here {
+    shards: Shards,
+    /// By lake table; one overlay a shard, in the same order.
+    overlays: BTreeMap<String, OfTable>,
 }
 
 /// A shard, whatever its kind.
@@ -77,8 +84,17 @@ pub(super) struct Moment {
 
 impl Live {
     pub fn new<S: ChangeSource>(shards: impl IntoIterator<Item = S>) -> Self {
-        let shards = shards.into_iter().map(|shard| Arc::new(shard) as Arc<dyn Source>).collect();
-        Self { shards, changes_max: CHANGES_MAX, overlays: Arc::default() }
+        let here = Here { shards: sources(shards), overlays: BTreeMap::new() };
+        Self { here: Arc::new(Mutex::new(here)), changes_max: CHANGES_MAX }
+    }
+
+    /// From now on these shards: others of this process's are gone, or have come. A query that has begun ends as it began.
+    pub fn show<S: ChangeSource>(&self, shards: impl IntoIterator<Item = S>) {
+        *self.here() = Here { shards: sources(shards), overlays: BTreeMap::new() };
+    }
+
+    fn here(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another limit, for tests.
@@ -89,13 +105,13 @@ impl Live {
 
     /// The table as it is now.
     pub(super) async fn now(&self, lake: &Lake, table: &LakeTable) -> Result<Moment, Error> {
-        let overlays = self.overlays_of(lake, table);
+        let (shards, overlays) = self.shards_and_overlays(lake, table);
         let mut overlays = overlays.lock().await;
         if overlays.iter().any(Overlay::is_new) {
             // What the lake has by now need not be read from the shards.
             forget(&mut overlays, lake.latest(&table.name).await?.as_ref(), table).await?;
         }
-        self.catch_up(&mut overlays).await?;
+        self.catch_up(shards, &mut overlays).await?;
         let delta = lake.latest(&table.name).await?;
         forget(&mut overlays, delta.as_ref(), table).await?;
         let shown = overlays.iter_mut().map(Overlay::shown).collect::<Result<Vec<_>, _>>()?;
@@ -103,18 +119,20 @@ impl Live {
         Ok(Moment { delta, shown })
     }
 
-    fn overlays_of(&self, lake: &Lake, table: &LakeTable) -> OfTable {
-        let mut overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shards_and_overlays(&self, lake: &Lake, table: &LakeTable) -> (Shards, OfTable) {
+        let mut here = self.here();
+        let shards = here.shards.clone();
         let made = || {
-            let shards = self.shards.iter().map(|shard| Overlay::new(shard.number(), lake.layout(), table));
-            Arc::new(tokio::sync::Mutex::new(shards.collect()))
+            let overlays = shards.iter().map(|shard| Overlay::new(shard.number(), lake.layout(), table));
+            Arc::new(tokio::sync::Mutex::new(overlays.collect()))
         };
-        overlays.entry(table.name.clone()).or_insert_with(made).clone()
+        let overlays = here.overlays.entry(table.name.clone()).or_insert_with(made).clone();
+        (shards, overlays)
     }
 
     /// Reads on in each shard's change log, where that may block.
-    async fn catch_up(&self, overlays: &mut Vec<Overlay>) -> Result<(), Error> {
-        let (shards, changes_max) = (self.shards.clone(), self.changes_max);
+    async fn catch_up(&self, shards: Shards, overlays: &mut Vec<Overlay>) -> Result<(), Error> {
+        let changes_max = self.changes_max;
         let empty = overlays.iter().map(Overlay::emptied).collect();
         let mut moved = std::mem::replace(overlays, empty);
         let read = tokio::task::spawn_blocking(move || {
@@ -135,12 +153,12 @@ impl Live {
         table: &LakeTable,
         places: Vec<PlaceId>,
     ) -> Result<Option<RecordBatch>, Error> {
-        let shards = lake.layout().shards;
-        let here = |place: &PlaceId| self.shards.iter().any(|shard| shard.number() == place.shard(shards));
+        let (all, shards) = (self.here().shards.clone(), lake.layout().shards);
+        let here = |place: &PlaceId| all.iter().any(|shard| shard.number() == place.shard(shards));
         if table.role != Role::Base || !places.iter().all(here) {
             return Ok(None);
         }
-        let (all, table, lake) = (self.shards.clone(), table.clone(), lake.clone());
+        let (table, lake) = (table.clone(), lake.clone());
         let read = tokio::task::spawn_blocking(move || {
             let mut rows = Vec::new();
             for place in places {
@@ -155,6 +173,10 @@ impl Live {
         });
         read.await.map_err(|error| Error::Task(error.to_string()))?.map(Some)
     }
+}
+
+fn sources<S: ChangeSource>(shards: impl IntoIterator<Item = S>) -> Shards {
+    shards.into_iter().map(|shard| Arc::new(shard) as Arc<dyn Source>).collect()
 }
 
 /// How many rows a table has beyond the lake.
