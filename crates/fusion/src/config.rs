@@ -29,6 +29,14 @@ pub struct Config {
     pub checkpoints_kept: usize,
     /// The shards of this process; all where none is named. Others need `checkpoints`.
     pub shards: Vec<u32>,
+    /// Instead of `shards`: a consumer group deals them out among the processes that follow it. Needs `checkpoints`.
+    pub follow: bool,
+    /// A process that the group has not heard of for so long is out, and the others get its shards.
+    #[serde(with = "yibiao_topics::duration")]
+    pub session: Duration,
+    /// How long a process may take to let go of shards in order. Then the others get them anyway.
+    #[serde(with = "yibiao_topics::duration")]
+    pub hand_over: Duration,
     /// Threads; shards are dealt out to them. 0: as many as there are cores, at most one a shard.
     pub threads: usize,
 }
@@ -44,6 +52,9 @@ impl Default for Config {
             checkpoint_every: Duration::from_secs(300),
             checkpoints_kept: 3,
             shards: Vec::new(),
+            follow: false,
+            session: Duration::from_secs(15),
+            hand_over: Duration::from_secs(60),
             threads: 0,
         }
     }

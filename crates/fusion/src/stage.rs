@@ -86,6 +86,10 @@ impl Fusion {
 
     /// Runs until `shutdown`, or until the first error of any thread; all threads have ended when it returns.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        if self.groups.is_empty() {
+            // Without shards there is nothing to do, and nothing wrong.
+            shutdown.cancelled().await;
+        }
         let mut ends = Vec::new();
         for (index, group) in self.groups.into_iter().enumerate() {
             let reader = group.reader(&self.client).await?;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use yibiao_connectors::SourceConfig;
 use yibiao_records::FeedId;
@@ -98,6 +98,38 @@ impl Config {
         toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
     }
 
+    /// Which shards this process is to have must be one thing, and possible.
+    pub fn check_shards(&self) -> Result<()> {
+        let (fusion, partitions) = (&self.fusion, self.topics.std_partitions);
+        if let Some(number) = fusion.shards.iter().find(|number| **number >= partitions) {
+            bail!(
+                "fusion.shards names shard {number}, but topics.std_partitions is {partitions}: shards count from 0"
+            );
+        }
+        if !fusion.shards.is_empty() && fusion.follow {
+            bail!(
+                "fusion.shards names this process's shards, and fusion.follow lets a group give them: leave one out"
+            );
+        }
+        if !fusion.shards.is_empty() && fusion.checkpoints.is_none() {
+            bail!(
+                "fusion.shards gives this process some of the shards: that needs fusion.checkpoints, by which they move"
+            );
+        }
+        if fusion.follow && fusion.checkpoints.is_none() {
+            bail!("fusion.follow lets shards come and go: that needs fusion.checkpoints, by which they move");
+        }
+        Ok(())
+    }
+
+    /// For those who have all shards for themselves, beside the processes that take the real ones from each other.
+    pub fn with_own_shards(mut self) -> Self {
+        self.fusion.checkpoints = None;
+        self.fusion.shards.clear();
+        self.fusion.follow = false;
+        self
+    }
+
     pub fn layout(&self) -> Layout {
         let mut layout = Layout::new(&self.data);
         if let Some(lake) = &self.lake {
@@ -130,5 +162,38 @@ impl Layout {
             audit: data.join("audit"),
             broker: data.join("broker"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config(fusion: &str) -> Config {
+        let text = format!("data = \"data\"\n[kafka]\n[topics]\nstd_partitions = 4\n[fusion]\n{fusion}");
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_shadow_takes_no_shard_from_the_real_processes() {
+        for moving in ["follow = true", "shards = [1]"] {
+            let shadow = config(&format!("checkpoints = \"checkpoints\"\n{moving}")).with_own_shards();
+            assert_eq!(shadow.fusion, config("").fusion);
+        }
+    }
+
+    #[test]
+    fn which_shards_a_process_has_is_said_once_and_needs_a_place_for_checkpoints() {
+        let problem =
+            |text: &str| config(text).check_shards().err().map(|error| error.to_string()).unwrap_or_default();
+        let checkpoints = "checkpoints = \"checkpoints\"\n";
+        assert_eq!(problem(""), "");
+        assert_eq!(problem(&format!("{checkpoints}follow = true")), "");
+        assert_eq!(problem(&format!("{checkpoints}shards = [0, 3]")), "");
+        assert!(problem("follow = true").contains("that needs fusion.checkpoints"));
+        assert!(problem("shards = [0]").contains("that needs fusion.checkpoints"));
+        assert!(problem(&format!("{checkpoints}follow = true\nshards = [0]")).contains("leave one out"));
+        assert!(problem(&format!("{checkpoints}shards = [4]")).contains("count from 0"));
     }
 }

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -26,6 +27,8 @@ pub struct Gauges {
     client: Client,
     /// The folders that grow, with the name under which the first on each file system is shown.
     folders: Vec<(&'static str, PathBuf)>,
+    /// Shards whose frames were shown: one that has gone elsewhere waits for nothing here.
+    shards: Mutex<BTreeSet<u32>>,
 }
 
 impl Gauges {
@@ -47,7 +50,7 @@ impl Gauges {
         {
             gauge!("yibiao_retention_seconds", "stage" => stage).set(retention.as_secs_f64());
         }
-        Self { status, client, folders }
+        Self { status, client, folders, shards: Mutex::default() }
     }
 
     /// Looks and shows until `shutdown`.
@@ -73,7 +76,13 @@ impl Gauges {
 
     async fn show_frames(&self) {
         match self.status.frames_waiting(&self.client).await {
-            Ok(waiting) => {
+            Ok(mut waiting) => {
+                let mut shown = self.shards.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                for shard in shown.iter() {
+                    waiting.entry(*shard).or_default();
+                }
+                *shown = waiting.keys().copied().collect();
+                drop(shown);
                 for (shard, frames) in waiting {
                     gauge!("yibiao_waiting_records", "stage" => "fusion", "shard" => shard.to_string())
                         .set(frames as f64);

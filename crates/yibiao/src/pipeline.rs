@@ -8,6 +8,8 @@
 mod drain;
 mod follow;
 mod gazetteer_keeper;
+mod generation;
+mod group;
 mod shadow;
 mod shards;
 
@@ -19,10 +21,9 @@ use tokio_util::sync::CancellationToken;
 use yibiao_connectors::{Mode, Progress as ConnectorProgress};
 use yibiao_contracts::Contract;
 use yibiao_delivery::Delivery;
-use yibiao_fusion::Fusion;
 use yibiao_normalise::{Accounting, Normaliser};
 use yibiao_records::FeedId;
-use yibiao_tables::{Lake, Projector, Shard, checkpoint::Checkpointer, lake};
+use yibiao_tables::{Lake, Live, Shard, checkpoint::Checkpointer, lake};
 use yibiao_topics::{Client, TopicSpec};
 
 use crate::{
@@ -50,7 +51,10 @@ pub struct Pipeline {
     connecting: JoinSet<Result<FeedId>>,
     running: JoinSet<Result<&'static str>>,
     pub accounting: Option<Accounting>,
+    /// Where they do not follow a group.
     pub shards: Vec<Shard>,
+    /// The shards that a group gives to this process, for live tables.
+    live: Option<Live>,
     fused: Option<yibiao_fusion::Progress>,
     pub lake: Lake,
     status: Status,
@@ -103,6 +107,7 @@ impl Pipeline {
             running: JoinSet::new(),
             accounting: None,
             shards: Vec::new(),
+            live: None,
             fused: None,
             status: Status::default(),
             keeper: None,
@@ -119,6 +124,7 @@ impl Pipeline {
             .flat_map(|feed| [of.raw(feed), of.quarantine(feed)])
             .chain(self.installation.kinds.iter().map(|kind| of.std(&kind.name)))
             .chain([of.cursors()])
+            .chain(self.config.fusion.follow.then(|| of.shards()))
             .collect()
     }
 
@@ -187,22 +193,14 @@ impl Pipeline {
     }
 
     async fn start_fusion(&mut self) -> Result<()> {
-        self.shards = self.open_shards().await?;
-        let fusion = Fusion::open(
-            self.config.fusion.clone(),
-            self.shards.clone(),
-            &self.installation.kinds,
-            &self.installation.rules,
-            self.client.clone(),
-            self.config.topics.std_partitions,
-        )
-        .await?;
+        self.config.check_shards()?;
+        let fusing = self.fusing();
+        if self.follows_group() {
+            return self.start_following(fusing);
+        }
+        self.shards = fusing.open(&self.own_shards()).await?;
+        let (fusion, projector) = fusing.begin(&self.shards).await?;
         self.fused = Some(fusion.progress());
-        let projector = Projector::new(self.lake.clone(), self.shards.clone(), self.config.project.clone());
-        let mut stages = self.status.stages();
-        stages.fused = Some(fusion.progress());
-        stages.projected = Some(projector.progress());
-        drop(stages);
         let shutdown = self.shutdown.clone();
         self.spawn("fusion", async move { Ok(fusion.run(shutdown).await?) });
         let shutdown = self.shutdown.clone();
@@ -210,7 +208,7 @@ impl Pipeline {
             projector.run(shutdown).await?;
             Ok(())
         });
-        if let Some(checkpointer) = self.checkpointer() {
+        if let Some(checkpointer) = self.checkpointer(&fusing) {
             let shutdown = self.shutdown.clone();
             self.spawn("checkpoint", async move { Ok(Checkpointer::run(checkpointer, shutdown).await?) });
         }
@@ -229,7 +227,9 @@ impl Pipeline {
             config,
         )?;
         let mut stages = self.status.stages();
-        if let Some(projected) = &stages.projected {
+        // Where others have shards too, what they project is as new.
+        let has_all = self.shards.len() == self.config.topics.std_partitions as usize;
+        if let Some(projected) = stages.projected.as_ref().filter(|_| has_all) {
             delivery = delivery.with_wake(projected.clone());
         }
         stages.delivered = Some(delivery.progress());

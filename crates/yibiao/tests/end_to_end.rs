@@ -1,6 +1,8 @@
 //! The program as its users run it: processes, a broker, files, an HTTP interface; killed and started again.
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/follower.rs"]
+mod follower;
 #[path = "end_to_end/running.rs"]
 mod running;
 #[path = "end_to_end/world.rs"]
@@ -11,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use follower::Follower;
 use running::Series;
 use world::{Kafka, World};
 use yibiao_serve::metrics::{CATALOGUE, STAGES};
@@ -21,6 +24,9 @@ const PLACES: &str = "select place_id, external_id, level, status, division_code
 /// The message of a warning says what the numbers were when it was last updated, which depends on the batches.
 const FIRING: &str =
     "select rule, place_id, severity from warnings where state <> 'cleared' order by rule, place_id";
+/// Changes that the logs name more than once.
+const TWICE: &str = "select shard, sequence, count(*) as n from (select shard, sequence from places_changes union all \
+     select shard, sequence from warnings_changes) group by 1, 2 having count(*) > 1";
 
 #[test]
 fn killed_again_and_again_it_ends_in_the_same_tables() {
@@ -65,15 +71,52 @@ fn a_machine_that_is_lost_again_and_again_is_replaced_from_checkpoint_and_tail()
     assert_eq!(moved.sql(PLACES), places);
     assert_eq!(moved.sql(FIRING), undisturbed.sql(FIRING));
     // The change logs name each change once, without a gap, whoever wrote them.
-    let twice = "select shard, sequence, count(*) as n from (select shard, sequence from places_changes union all \
-                 select shard, sequence from warnings_changes) group by 1, 2 having count(*) > 1";
-    assert_eq!(moved.sql(twice), serde_json::json!([]));
+    assert_eq!(moved.sql(TWICE), serde_json::json!([]));
     moved.rules_verify();
     // Stopped in order, it leaves a last checkpoint: a new machine has nothing to make again, and all of the state.
     assert!(moved.lose_the_shards());
     moved.run_to_end();
     assert_eq!(moved.sql(PLACES), places);
     moved.rules_verify();
+}
+
+#[test]
+fn shards_follow_their_group_from_process_to_process() {
+    let undisturbed = World::new(Kafka::Embedded);
+    undisturbed.run_to_end();
+    let places = undisturbed.sql(PLACES);
+
+    let world = World::new(Kafka::Embedded);
+    world.with_checkpoints();
+    let reads = world.reads();
+    let mut first = Follower::start(&world, "first");
+    first.until("it has all", |held| held == [0, 1, 2, 3]);
+    let mut second = Follower::start(&world, "second");
+    second.until("it has half", |held| held.len() == 2);
+    first.until("it has half", |held| held.len() == 2);
+    first.kill();
+    second.until("it has those of the dead", |held| held == [0, 1, 2, 3]);
+    first.start_again(&world);
+    first.until("it has half again", |held| held.len() == 2);
+    // A sleeper that is passed over, and works on when it wakes up.
+    second.signal("STOP");
+    first.until("it has those of the sleeper", |held| held == [0, 1, 2, 3]);
+    second.forget();
+    second.signal("CONT");
+    second.until("it is back", |held| held.len() == 2);
+    first.until("it has let go", |held| held.len() == 2);
+    // In order: nobody waits for the session.
+    second.stop();
+    first.until("it has all at the end", |held| held == [0, 1, 2, 3]);
+    world.until_places(places.as_array().unwrap().len());
+    first.stop();
+    reads.stop();
+
+    world.run_to_end();
+    assert_eq!(world.sql(PLACES), places);
+    assert_eq!(world.sql(FIRING), undisturbed.sql(FIRING));
+    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    world.rules_verify();
 }
 
 #[test]

@@ -120,7 +120,17 @@ pub const CATALOGUE: &[Described] = &[
     counter("yibiao_projected_rows_total", &["stage", "table"], "rows appended to change logs"),
     counter("yibiao_rewritten_rows_total", &["stage", "table"], "rows written again in base tables"),
     where_served(gauge("yibiao_live_changes", &["table"], "rows that live tables showed beyond the lake")),
-    // checkpoint
+    // Shards that move, and checkpoints
+    where_shards_move(gauge(
+        "yibiao_shard_held",
+        &["stage", "shard"],
+        "1 while this process has the shard; only where shards follow a group",
+    )),
+    where_shards_move(counter(
+        "yibiao_shards_moved_total",
+        &["stage", "outcome"],
+        "shards taken, handed_over in order, or lost to another process",
+    )),
     where_shards_move(gauge(
         "yibiao_checkpoint_at_seconds",
         &["stage", "shard"],

@@ -31,6 +31,8 @@ impl Check {
                 None
             }
         };
+        problems
+            .extend(config.iter().filter_map(|config| config.check_shards().err()).map(|e| e.to_string()));
         let pipelines = config.as_ref().map_or(self.pipelines, |config| config.pipelines.clone());
         let kinds = installation::kinds(&pipelines)?;
         let mut feeds = 0;

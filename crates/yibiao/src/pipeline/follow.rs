@@ -71,10 +71,11 @@ impl Pipeline {
     async fn start_serving(&mut self) -> Result<()> {
         let config = yibiao_serve::postgres::Config { listen: self.config.serve.sql, ..Default::default() };
         let functions = [resolve_address(&self.layout.gazetteer)];
-        // Without shards in this process: what is in the lake.
-        let session = match self.shards.is_empty() {
-            true => self.lake.session(functions)?,
-            false => self.lake.live_session(Live::new(self.shards.clone()), functions)?,
+        let here = || (!self.shards.is_empty()).then(|| Live::new(self.shards.clone()));
+        let session = match self.live.clone().or_else(here) {
+            Some(live) => self.lake.live_session(live, functions)?,
+            // Without shards in this process: what is in the lake.
+            None => self.lake.session(functions)?,
         };
         let sql = yibiao_serve::postgres::postgres(&config, session, self.shutdown.clone()).await?;
         let places = vec![

@@ -24,6 +24,7 @@ impl Pipeline {
         feeds: BTreeSet<FeedId>,
         builds_gazetteer: bool,
     ) -> Result<Self> {
+        let config = config.with_own_shards();
         let stages = [Stage::Normalise, Stage::Fusion];
         let mut pipeline = Self::over(config, layout, installation, client, feeds, &stages, Mode::Once)?;
         pipeline.builds_gazetteer = builds_gazetteer;

@@ -1,39 +1,68 @@
-//! The fusion shards of this process: all of them, or those that it took from whoever had them before.
+//! The fusion shards of this process, and what works on them: all of them, those that the configuration names, or those that
+//! a group gives to it ([`super::group`]).
 
-use std::{path::PathBuf, sync::Arc};
-
-use anyhow::{Context, Result, bail};
-use tokio::sync::Mutex;
-use yibiao_records::Retry;
-use yibiao_tables::{
-    Shard,
-    checkpoint::{Checkpointer, Checkpoints, acquire},
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use anyhow::{Context, Result};
+use tokio::sync::Mutex;
+use yibiao_fusion::Fusion;
+use yibiao_records::{FactKinds, Retry};
+use yibiao_tables::{
+    Lake, Projector, Shard, Tables,
+    checkpoint::{Checkpointer, Checkpoints, acquire},
+};
+use yibiao_topics::Client;
+
 use super::Pipeline;
+use crate::{config::Config, status::Status};
 
 /// Of each shard. A shard has eight keyspaces with a memtable each, so these bound a process's memory more than
 /// anything else: four shards with the store's defaults needed 3 GB.
 const SHARD_CACHE_BYTES: u64 = 32 << 20;
 const SHARD_WRITE_BUFFER_BYTES: u64 = 16 << 20;
 
-impl Pipeline {
-    pub(super) async fn open_shards(&self) -> Result<Vec<Shard>> {
+/// What it takes to fuse, whichever shards.
+pub(super) struct Fusing {
+    config: Config,
+    folder: PathBuf,
+    tables: Tables,
+    kinds: Arc<FactKinds>,
+    rules: PathBuf,
+    client: Client,
+    lake: Lake,
+    status: Status,
+}
+
+impl Fusing {
+    pub fn partitions(&self) -> u32 {
+        self.config.topics.std_partitions
+    }
+
+    fn dir(&self, number: u32) -> PathBuf {
+        self.folder.join(format!("shard-{number}"))
+    }
+
+    /// Opens these shards, or takes them where they move.
+    pub async fn open(&self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
         let options = yibiao_state::Options {
             cache_bytes: SHARD_CACHE_BYTES,
             write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
             ..Default::default()
         };
-        let (tables, dirs) = (&self.installation.tables, self.shard_dirs()?);
+        let dirs: Vec<_> = numbers.iter().map(|number| (*number, self.dir(*number))).collect();
         if let Some(location) = &self.config.fusion.checkpoints {
             let checkpoints = Checkpoints::open(location)?;
-            let taken = acquire(&checkpoints, &self.lake, &dirs, tables, &options).await;
+            let taken = acquire(&checkpoints, &self.lake, &dirs, &self.tables, &options).await;
             return taken
                 .with_context(|| format!("taking the fusion shards by the checkpoints in {location}"));
         }
         let mut shards = Vec::new();
         for (number, dir) in dirs {
-            let shard = Shard::open(&dir, number, tables, &options)?;
+            let shard = Shard::open(&dir, number, &self.tables, &options)?;
             if shard.claims()?.epoch > 0 {
                 return Err(yibiao_tables::Error::Owned { shard: number }.into());
             }
@@ -42,36 +71,60 @@ impl Pipeline {
         Ok(shards)
     }
 
-    fn shard_dirs(&self) -> Result<Vec<(u32, PathBuf)>> {
-        let (config, partitions) = (&self.config.fusion, self.config.topics.std_partitions);
-        if let Some(number) = config.shards.iter().find(|number| **number >= partitions) {
-            bail!(
-                "fusion.shards names shard {number}, but topics.std_partitions is {partitions}: shards count from 0"
-            );
+    /// What fuses and projects these shards, brought to where it can go on. An error leaves them half made again: they have to
+    /// be opened anew.
+    pub async fn begin(&self, shards: &[Shard]) -> Result<(Fusion, Projector<Shard>)> {
+        let fusion = Fusion::open(
+            self.config.fusion.clone(),
+            shards.to_vec(),
+            &self.kinds,
+            &self.rules,
+            self.client.clone(),
+            self.partitions(),
+        )
+        .await?;
+        let projector = Projector::new(self.lake.clone(), shards.to_vec(), self.config.project.clone());
+        let mut stages = self.status.stages();
+        stages.fused = Some(fusion.progress());
+        stages.projected = Some(projector.progress());
+        drop(stages);
+        Ok((fusion, projector))
+    }
+
+    /// Of no shard yet.
+    pub fn checkpointer(&self) -> Checkpointer {
+        let config = &self.config.fusion;
+        Checkpointer::new(Vec::new(), config.checkpoint_every, config.checkpoints_kept)
+    }
+}
+
+impl Pipeline {
+    pub(super) fn fusing(&self) -> Fusing {
+        Fusing {
+            config: self.config.clone(),
+            folder: self.layout.fusion.clone(),
+            tables: self.installation.tables.clone(),
+            kinds: self.installation.kinds.clone(),
+            rules: Path::to_path_buf(&self.installation.rules),
+            client: self.client.clone(),
+            lake: self.lake.clone(),
+            status: self.status.clone(),
         }
-        if !config.shards.is_empty() && config.checkpoints.is_none() {
-            bail!(
-                "fusion.shards gives this process some of the shards: that needs fusion.checkpoints, by which they move"
-            );
+    }
+
+    /// Those that the configuration gives to this process.
+    pub(super) fn own_shards(&self) -> BTreeSet<u32> {
+        match &*self.config.fusion.shards {
+            [] => (0..self.config.topics.std_partitions).collect(),
+            named => named.iter().copied().collect(),
         }
-        let mut numbers = match config.shards.is_empty() {
-            true => (0..partitions).collect(),
-            false => config.shards.clone(),
-        };
-        numbers.sort_unstable();
-        numbers.dedup();
-        Ok(numbers
-            .into_iter()
-            .map(|number| (number, self.layout.fusion.join(format!("shard-{number}"))))
-            .collect())
     }
 
     /// None where shards do not move.
-    pub(super) fn checkpointer(&mut self) -> Option<Arc<Mutex<Checkpointer>>> {
-        let config = &self.config.fusion;
-        config.checkpoints.as_ref()?;
-        let checkpointer =
-            Checkpointer::new(self.shards.clone(), config.checkpoint_every, config.checkpoints_kept);
+    pub(super) fn checkpointer(&mut self, fusing: &Fusing) -> Option<Arc<Mutex<Checkpointer>>> {
+        self.config.fusion.checkpoints.as_ref()?;
+        let mut checkpointer = fusing.checkpointer();
+        checkpointer.own(self.shards.clone());
         self.checkpointer = Some(Arc::new(Mutex::new(checkpointer)));
         self.checkpointer.clone()
     }

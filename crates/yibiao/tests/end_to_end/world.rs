@@ -82,6 +82,17 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// The configuration of another process beside this one: a folder of its own, the same lake, and shards that follow a group.
+    pub fn config_of_follower(&self, name: &str) -> PathBuf {
+        let text = std::fs::read_to_string(self.path("yibiao.toml")).unwrap();
+        let (data, lake, own) = (self.path("data"), self.path("data/lake"), self.path(name));
+        let text = text.replacen(&format!("data = {data:?}"), &format!("data = {own:?}\nlake = {lake:?}"), 1);
+        let text = text.replacen("[fusion]\n", "[fusion]\nfollow = true\nsession = \"6s\"\n", 1);
+        let path = self.path(&format!("{name}.toml"));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     /// The disk with the fusion shards' states is gone. False where there was none yet.
     pub fn lose_the_shards(&self) -> bool {
         std::fs::remove_dir_all(self.path("data/state/fusion")).is_ok()
@@ -93,13 +104,13 @@ impl World {
         log.lines().filter(|line| line.contains("the tail's batches are made")).count()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.current_dir(ROOT).args(args).args(["--log", LOG]).stdin(Stdio::null());
+        command.current_dir(ROOT).args(args).env("YIBIAO_LOG", LOG).stdin(Stdio::null());
         command
     }
 
