@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 /// More than the data of a seed takes.
-const SIZE: &str = "size=512m";
+const SIZE: &str = "size=768m";
 const BALLAST: &str = "ballast";
 
 /// A file system of its own in memory, which can be filled.

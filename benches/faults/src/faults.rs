@@ -6,14 +6,17 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use yibiao_records::CrashPoint;
 
-use crate::{servers::BROKERS, stages::STAGES};
+use crate::{
+    servers::BROKERS,
+    stages::{CONNECT, FUSION, FUSION_BESIDE, NORMALISE},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     /// kill -9 at any moment, and a start after some time.
     Kill { stage: usize, down: Duration },
     /// A death between two writes, the nth time that the process comes by there.
-    Crash { point: CrashPoint, nth: u32 },
+    Crash { stage: usize, point: CrashPoint, nth: u32 },
     /// A process that stands still, longer than others wait for it, and wakes up.
     Pause { stage: usize, time: Duration },
     /// A broker that is killed or stopped, and comes back. Two others go on.
@@ -24,11 +27,15 @@ pub enum Fault {
     DiskFull { time: Duration },
     /// The departments' database is away.
     Database { down: Duration },
+    /// One of two that fuse is stopped in order, and comes back.
+    Restart { stage: usize, down: Duration },
 }
 
 /// Draws the faults of one seed.
 pub struct Faults {
     pub dice: ChaCha8Rng,
+    /// How many processes there are.
+    processes: usize,
     /// Points are taken in turn, so that some seeds together meet each of them.
     next: usize,
     /// Where a process dies that is started at the beginning: most is going on then.
@@ -36,12 +43,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, processes: usize) -> Self {
         let next = seed as usize * 4 % CrashPoint::ALL.len();
         let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0xfa17);
         let point = CrashPoint::ALL[seed as usize % CrashPoint::ALL.len()];
         let first = (point, nth(point, &mut dice));
-        Self { dice, next, first }
+        Self { dice, processes, next, first }
     }
 
     pub fn ms(&mut self, range: Range<u64>) -> Duration {
@@ -49,16 +56,22 @@ impl Faults {
     }
 
     pub fn draw(&mut self) -> Option<Fault> {
-        let stage = self.dice.random_range(0..STAGES.len());
+        let stage = self.dice.random_range(0..self.processes);
+        let pair = self.processes > FUSION_BESIDE;
         Some(match self.dice.random_range(0..100) {
             0..14 => Fault::Kill { stage, down: self.ms(0..1_500) },
             // The connectors have no state of their own.
-            14..20 => Fault::Torn { stage: stage.max(1), bytes: self.dice.random_range(1..60) },
+            14..20 => Fault::Torn { stage: stage.max(NORMALISE), bytes: self.dice.random_range(1..60) },
             20..60 => {
                 let point = CrashPoint::ALL[self.next];
                 self.next = (self.next + 1) % CrashPoint::ALL.len();
-                Fault::Crash { point, nth: nth(point, &mut self.dice) }
+                let nth = nth(point, &mut self.dice);
+                let both = pair && stage_of(point) == FUSION && !point.as_str().starts_with("deliver");
+                let stage = if both && self.dice.random_bool(0.5) { FUSION_BESIDE } else { stage_of(point) };
+                Fault::Crash { stage, point, nth }
             }
+            // Past the session of a group's member, now and then.
+            60..70 if pair => Fault::Pause { stage, time: self.ms(200..16_000) },
             60..70 => Fault::Pause { stage, time: self.ms(200..8_000) },
             70..82 => Fault::Broker {
                 broker: self.dice.random_range(0..BROKERS),
@@ -67,6 +80,9 @@ impl Faults {
             },
             82..87 => Fault::Database { down: self.ms(100..2_000) },
             87..94 => Fault::DiskFull { time: self.ms(200..4_000) },
+            _ if pair => {
+                Fault::Restart { stage: stage.clamp(FUSION, FUSION_BESIDE), down: self.ms(0..3_000) }
+            }
             _ => return None,
         })
     }
@@ -76,8 +92,10 @@ impl Fault {
     /// The stage whose process it ends.
     pub fn stage(&self) -> Option<usize> {
         match *self {
-            Fault::Kill { stage, .. } | Fault::Torn { stage, .. } => Some(stage),
-            Fault::Crash { point, .. } => Some(stage_of(point)),
+            Fault::Kill { stage, .. }
+            | Fault::Torn { stage, .. }
+            | Fault::Crash { stage, .. }
+            | Fault::Restart { stage, .. } => Some(stage),
             _ => None,
         }
     }
@@ -92,6 +110,7 @@ impl Fault {
             Fault::Torn { .. } => "killed within a write",
             Fault::DiskFull { .. } => "disk full",
             Fault::Database { .. } => "database away",
+            Fault::Restart { .. } => "stopped in order",
         }
     }
 }
@@ -104,8 +123,8 @@ fn nth(point: CrashPoint, dice: &mut ChaCha8Rng) -> u32 {
 /// The stage whose process comes by a point.
 pub fn stage_of(point: CrashPoint) -> usize {
     match point.as_str().split('-').next() {
-        Some("connect") => 0,
-        Some("normalise" | "gazetteer") => 1,
-        _ => 2,
+        Some("connect") => CONNECT,
+        Some("normalise" | "gazetteer") => NORMALISE,
+        _ => FUSION,
     }
 }

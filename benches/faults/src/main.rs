@@ -30,7 +30,7 @@ use faults::{Fault, Faults, stage_of};
 use rand::Rng;
 use script::{Dwelling, Step};
 use servers::{Kafka, Postgres};
-use stages::{STAGES, Stages};
+use stages::{BESIDE, Stages, processes};
 use yibiao_records::CrashPoint;
 
 /// Faults by the seed: kills, pauses, brokers and a database that go away; then the tables against an oracle.
@@ -48,6 +48,9 @@ struct Args {
     /// Send the same, and let nothing go wrong.
     #[arg(long)]
     calm: bool,
+    /// Two processes that fuse, whose shards follow a group: with every seed, and not only with every second one.
+    #[arg(long)]
+    pair: bool,
     /// Fail where no process died at one of the points between two writes.
     #[arg(long)]
     every_point: bool,
@@ -80,6 +83,7 @@ fn main() -> Result<()> {
             seed,
             steps: args.steps,
             calm: args.calm,
+            pair: args.pair || seed.is_multiple_of(2),
             dir: &dir,
             program: &program,
             project: &project,
@@ -138,6 +142,7 @@ struct Seed<'a> {
     seed: u64,
     steps: usize,
     calm: bool,
+    pair: bool,
     dir: &'a Path,
     program: &'a Path,
     project: &'a Path,
@@ -154,14 +159,27 @@ impl Seed<'_> {
             copy(&self.project.join(folder), &self.dir.join(folder))?;
         }
         let mut departments = Departments::open(self.dir, &kafka.bootstrap, &postgres, &city).await?;
-        let config = departments.config(self.dir, &kafka.bootstrap, &postgres);
-        std::fs::write(self.dir.join("yibiao.toml"), config)?;
+        self.configure(departments.config(self.dir, &kafka.bootstrap, &postgres))?;
         let disk = Disk::mount(&self.dir.join("data"))?;
         let outcome = self.with(&disk, &kafka, &postgres, &mut departments, &city, &steps, tally).await;
         if outcome.is_err() {
             disk.keep()?;
         }
         outcome
+    }
+
+    fn configure(&self, mut config: String) -> Result<()> {
+        if self.pair {
+            let checkpoints = self.dir.join("data/checkpoints");
+            config += &format!(
+                "[fusion]\ncheckpoints = {checkpoints:?}\ncheckpoint_every = \"1s\"\nfollow = true\nsession = \"6s\"\n\
+                 hand_over = \"20s\"\n[project]\ninterval = \"500ms\"\n"
+            );
+            let (data, beside) = (self.dir.join("data"), self.dir.join("data/beside"));
+            let own = format!("data = {beside:?}\nlake = {:?}", data.join("lake"));
+            std::fs::write(self.dir.join(BESIDE), config.replacen(&format!("data = {data:?}"), &own, 1))?;
+        }
+        Ok(std::fs::write(self.dir.join("yibiao.toml"), config)?)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -175,9 +193,9 @@ impl Seed<'_> {
         steps: &[Step],
         tally: &mut Tally,
     ) -> Result<String> {
-        let mut stages = Stages::new(self.program, self.project, self.dir);
-        let (mut faults, mut count) = (Faults::new(self.seed), 0);
-        for stage in 0..STAGES.len() {
+        let mut stages = Stages::new(processes(self.pair), self.program, self.project, self.dir);
+        let (mut faults, mut count) = (Faults::new(self.seed, stages.processes.len()), 0);
+        for stage in 0..stages.processes.len() {
             let first = Some(faults.first).filter(|first| !self.calm && stage_of(first.0) == stage);
             stages.start_armed(stage, first)?;
         }
@@ -226,8 +244,7 @@ impl Seed<'_> {
                 tokio::time::sleep(down).await;
                 stages.start(stage)
             }
-            Fault::Crash { point, nth } => {
-                let stage = stage_of(point);
+            Fault::Crash { stage, point, nth } => {
                 stages.kill(stage)?;
                 stages.start_armed(stage, Some((point, nth)))
             }
@@ -243,14 +260,19 @@ impl Seed<'_> {
             }
             Fault::Torn { stage, bytes } => {
                 stages.kill(stage)?;
-                let state = ["", "normalise", "fusion"][stage];
-                disk::tear_last_write(&self.dir.join("data/state").join(state), bytes)?;
+                let state = stages.processes[stage].state;
+                disk::tear_last_write(&self.dir.join("data").join(state), bytes)?;
                 stages.start(stage)
             }
             Fault::DiskFull { time } => {
                 disk.fill()?;
                 tokio::time::sleep(time).await;
                 disk.make_room()
+            }
+            Fault::Restart { stage, down } => {
+                stages.stop_some(stage..stage + 1)?;
+                tokio::time::sleep(down).await;
+                stages.start(stage)
             }
             Fault::Database { down } => {
                 postgres.stop()?;

@@ -19,14 +19,47 @@ use crate::servers::signal;
 const SIGABRT: i32 = 6;
 const SIGTERM: i32 = 15;
 
-/// What runs in each process.
-pub const STAGES: [&str; 3] = ["connect", "normalise", "fusion,deliver"];
+/// One of the program's processes.
+pub struct Process {
+    /// In logs.
+    pub name: &'static str,
+    pub stages: &'static str,
+    config: &'static str,
+    /// Where it keeps its state, below the seed's data.
+    pub state: &'static str,
+}
+
+const fn process(name: &'static str, config: &'static str, state: &'static str) -> Process {
+    Process { name, stages: name, config, state }
+}
+
+pub const CONNECT: usize = 0;
+pub const NORMALISE: usize = 1;
+pub const FUSION: usize = 2;
+/// Fuses too, where two do.
+pub const FUSION_BESIDE: usize = 3;
+
+static PROCESSES: [Process; 4] = [
+    process("connect", "yibiao.toml", "state"),
+    process("normalise", "yibiao.toml", "state/normalise"),
+    process("fusion,deliver", "yibiao.toml", "state/fusion"),
+    process("fusion", BESIDE, "beside/state/fusion"),
+];
+
+/// The configuration of the second of two processes that fuse.
+pub const BESIDE: &str = "beside.toml";
+
+/// With two that fuse, or one.
+pub fn processes(pair: bool) -> &'static [Process] {
+    &PROCESSES[..if pair { 4 } else { 3 }]
+}
 /// A run to the end that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(240);
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The program, its configuration, and which stages run.
 pub struct Stages {
+    pub processes: &'static [Process],
     program: PathBuf,
     project: PathBuf,
     dir: PathBuf,
@@ -40,11 +73,11 @@ pub struct Stages {
 }
 
 impl Stages {
-    pub fn new(program: &Path, project: &Path, dir: &Path) -> Self {
-        let running = STAGES.iter().map(|_| None).collect();
-        let armed = vec![None; STAGES.len()];
+    pub fn new(processes: &'static [Process], program: &Path, project: &Path, dir: &Path) -> Self {
+        let running = processes.iter().map(|_| None).collect();
+        let armed = vec![None; processes.len()];
         let (program, project, dir) = (program.to_owned(), project.to_owned(), dir.to_owned());
-        Self { program, project, dir, running, armed, died_at: Vec::new(), ended_by_themselves: 0 }
+        Self { processes, program, project, dir, running, armed, died_at: Vec::new(), ended_by_themselves: 0 }
     }
 
     fn config(&self) -> PathBuf {
@@ -76,13 +109,13 @@ impl Stages {
                 "--log",
                 "warn",
                 "--stages",
-                STAGES[stage],
+                self.processes[stage].stages,
                 "--config",
             ])
-            .arg(self.config())
+            .arg(self.dir.join(self.processes[stage].config))
             .env(CRASH_AT, crash)
             .stdout(Stdio::null())
-            .stderr(self.log(STAGES[stage])?)
+            .stderr(self.log(self.processes[stage].name)?)
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         self.running[stage] = Some(child);
@@ -96,7 +129,7 @@ impl Stages {
 
     /// Starts again what ended by itself, as a supervisor would.
     pub fn look_after(&mut self) -> Result<()> {
-        for (stage, name) in STAGES.iter().enumerate() {
+        for (stage, Process { name, .. }) in self.processes.iter().enumerate() {
             if let Some(child) = &mut self.running[stage]
                 && let Some(status) = child.try_wait()?
             {
@@ -137,11 +170,16 @@ impl Stages {
 
     /// Asks all to stop, which they must do by themselves.
     pub fn stop(&mut self) -> Result<()> {
-        for child in self.running.iter().flatten() {
+        self.stop_some(0..self.processes.len())
+    }
+
+    /// Some of them.
+    pub fn stop_some(&mut self, some: std::ops::Range<usize>) -> Result<()> {
+        for child in self.running[some.clone()].iter().flatten() {
             signal(&child.id().to_string(), "TERM")?;
         }
-        for (stage, child) in self.running.iter_mut().enumerate() {
-            let Some(mut child) = child.take() else { continue };
+        for stage in some {
+            let Some(mut child) = self.running[stage].take() else { continue };
             match wait(&mut child, STOPS_WITHIN)? {
                 // One that has only just been started does not listen yet, and may simply end.
                 Some(status) if status.success() || status.signal() == Some(SIGTERM) => {}
@@ -149,14 +187,14 @@ impl Stages {
                     self.died_at.extend(self.armed[stage]);
                 }
                 // It met the full disk before it heard of the stop.
-                Some(_) if last_words(&self.dir, STAGES[stage]).contains(DISK_FULL) => {
+                Some(_) if last_words(&self.dir, self.processes[stage].name).contains(DISK_FULL) => {
                     self.ended_by_themselves += 1;
                 }
-                Some(status) => bail!("{} stopped with {status}", STAGES[stage]),
+                Some(status) => bail!("{} stopped with {status}", self.processes[stage].name),
                 None => {
                     child.kill()?;
                     child.wait()?;
-                    bail!("{} did not stop within {STOPS_WITHIN:?}", STAGES[stage]);
+                    bail!("{} did not stop within {STOPS_WITHIN:?}", self.processes[stage].name);
                 }
             }
         }
