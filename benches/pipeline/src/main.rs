@@ -31,6 +31,10 @@ use yibiao::{
 use yibiao_connectors::{Mode, SourceConfig};
 use yibiao_synth::{Plan, write_city};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Raw bytes to fused rows and warnings, measured on one machine in one run.
 #[derive(Debug, Parser)]
 struct Args {

@@ -22,6 +22,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A fusion shard and its live tables at size, measured in one run.
 #[derive(Debug, Clone, Parser)]
 pub struct Args {

@@ -2,7 +2,7 @@
 
 use prost::{
     DecodeError, Message,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
+    encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint},
 };
 
 use crate::{
@@ -31,7 +31,66 @@ pub fn encode(row: &[Value]) -> Vec<u8> {
 
 /// The cells of a `Row` message.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Value>, DecodeError> {
-    Ok(Row::decode(bytes)?.cells.into_iter().map(value_of).collect())
+    match as_encoded(bytes) {
+        Some(row) => Ok(row),
+        None => Ok(Row::decode(bytes)?.cells.into_iter().map(value_of).collect()),
+    }
+}
+
+/// The cells of a message as [`encode`] writes it: of one field after the other, and each of at most one value. None where
+/// it is another, which may be a `Row` all the same.
+fn as_encoded(bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut left = bytes;
+    let cells = std::iter::from_fn(|| (!left.is_empty()).then(|| next_cell(&mut left))).count();
+    let mut row = Vec::with_capacity(cells);
+    let mut left = bytes;
+    while !left.is_empty() {
+        row.push(cell_as_encoded(next_cell(&mut left)?)?);
+    }
+    Some(row)
+}
+
+/// None ends the row: what is left is no such cell.
+fn next_cell<'a>(left: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let is_cell = decode_key(left).ok() == Some((CELLS, WireType::LengthDelimited));
+    let cell = if is_cell { prefixed(left) } else { None };
+    if cell.is_none() {
+        *left = &[];
+    }
+    cell
+}
+
+fn cell_as_encoded(mut cell: &[u8]) -> Option<Value> {
+    if cell.is_empty() {
+        return Some(Value::Null);
+    }
+    let key = decode_key(&mut cell).ok()?;
+    if key == (TEXT, WireType::LengthDelimited) {
+        let text = std::str::from_utf8(prefixed(&mut cell)?).ok()?;
+        return cell.is_empty().then(|| Value::Text(text.to_owned()));
+    }
+    let (field, WireType::Varint) = key else { return None };
+    let number = decode_varint(&mut cell).ok()?;
+    if !cell.is_empty() {
+        return None;
+    }
+    let signed = (number >> 1) as i64 ^ -((number & 1) as i64);
+    Some(match field {
+        BOOL => Value::Bool(number != 0),
+        INT => Value::Int(signed),
+        DECIMAL => Value::Decimal(signed),
+        DATE => Value::Date(i32::try_from(signed).ok()?),
+        TIMESTAMP => Value::Timestamp(signed),
+        _ => return None,
+    })
+}
+
+/// The bytes that follow their number.
+fn prefixed<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(decode_varint(bytes).ok()?).ok()?;
+    let (taken, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(taken)
 }
 
 fn cell_length(value: &Value) -> usize {
@@ -108,6 +167,26 @@ mod tests {
             prop_assert_eq!(decode(&bytes).unwrap(), row);
             // The same bytes that any protobuf library writes for the message.
             prop_assert_eq!(Row::decode(&bytes[..]).unwrap().encode_to_vec(), bytes);
+        }
+
+        #[test]
+        fn damaged_bytes_are_read_as_any_protobuf_library_reads_them(
+            row in prop::collection::vec(value(), 0..8),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in any::<bool>(),
+        ) {
+            let mut bytes = encode(&row);
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                if cut {
+                    bytes.truncate(at);
+                }
+            }
+            let theirs: Option<Vec<Value>> =
+                Row::decode(&bytes[..]).ok().map(|row| row.cells.into_iter().map(value_of).collect());
+            prop_assert_eq!(decode(&bytes).ok(), theirs);
         }
     }
 }

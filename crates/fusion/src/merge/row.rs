@@ -1,11 +1,11 @@
 //! The row of a place, and its column `sources`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use yibiao_records::{ColumnType, PlaceId, Value};
 use yibiao_tables::{
-    shard::PlaceState,
+    shard::{Origin, PlaceState},
     spec::{Measure, Merge, PlacesSpec},
 };
 
@@ -61,45 +61,81 @@ fn day<S: Serializer>(day: &i32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Value::Date(*day))
 }
 
+/// What the columns of one row came of, in the order of the columns.
+#[derive(Default)]
+struct Sources<'a> {
+    list: Vec<From<'a>>,
+    /// Where in the list an origin is: the columns that one fact won share theirs.
+    origins: Vec<(&'a Arc<Origin>, usize)>,
+}
+
+impl<'a> Sources<'a> {
+    /// The column's value is that of one fact.
+    fn one(&mut self, column: &'a str, origin: &'a Arc<Origin>) {
+        if let Some((_, at)) = self.origins.iter().find(|(known, _)| Arc::ptr_eq(known, origin)) {
+            self.list[*at].columns.push(column);
+            return;
+        }
+        let at = self.add(
+            column,
+            What::One {
+                feed: &origin.feed,
+                source_key: &origin.source_key,
+                raw: Raw(&origin.raw_topic, origin.raw_partition, origin.raw.offset),
+                since: day::of_ms(origin.valid_from_ms),
+            },
+        );
+        self.origins.push((origin, at));
+    }
+
+    /// Adds the column to others that came of the same; where in the list that is.
+    fn add(&mut self, column: &'a str, what: What<'a>) -> usize {
+        match self.list.iter().position(|from| from.what == what) {
+            Some(at) => {
+                self.list[at].columns.push(column);
+                at
+            }
+            None => {
+                self.list.push(From { columns: vec![column], what });
+                self.list.len() - 1
+            }
+        }
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(&self.list).expect("invariant: texts and numbers are always JSON")
+    }
+}
+
 pub(super) fn of(spec: &PlacesSpec, place: PlaceId, state: &PlaceState, updated_at_ms: i64) -> Vec<Value> {
     let event_day = series::event_day(spec, state);
     let mut row = Vec::with_capacity(spec.columns.len() + 3);
-    let mut sources: Vec<From<'_>> = Vec::new();
+    let mut sources = Sources::default();
     row.push(Value::Int(place.get()));
     for (index, merged) in spec.columns.iter().enumerate() {
-        let (value, what) = match merged.merge {
-            Merge::EventDay => (event_day.map_or(Value::Null, Value::Date), None),
+        let name = &merged.column.name;
+        row.push(match merged.merge {
+            Merge::EventDay => event_day.map_or(Value::Null, Value::Date),
             Merge::Series { series, measure } => {
+                if let Some(what) = many(state, series, measure, event_day) {
+                    sources.add(name, what);
+                }
                 let value = series::measure(measure, &state.series[series], event_day);
-                let value = value.map_or(Value::Null, |value| match merged.column.column_type {
+                value.map_or(Value::Null, |value| match merged.column.column_type {
                     ColumnType::Decimal => Value::Decimal(value),
                     _ => Value::Int(value),
-                });
-                (value, many(state, series, measure, event_day))
+                })
             }
             _ => match &state.winners[index] {
                 Some(winner) => {
-                    let origin = &*winner.origin;
-                    let what = What::One {
-                        feed: &origin.feed,
-                        source_key: &origin.source_key,
-                        raw: Raw(&origin.raw_topic, origin.raw_partition, origin.raw.offset),
-                        since: day::of_ms(origin.valid_from_ms),
-                    };
-                    (winner.value.clone(), Some(what))
+                    sources.one(name, &winner.origin);
+                    winner.value.clone()
                 }
-                None => (Value::Null, None),
+                None => Value::Null,
             },
-        };
-        row.push(value);
-        let Some(what) = what else { continue };
-        match sources.iter_mut().find(|from| from.what == what) {
-            Some(from) => from.columns.push(&merged.column.name),
-            None => sources.push(From { columns: vec![&merged.column.name], what }),
-        }
+        });
     }
-    let sources = serde_json::to_string(&sources).expect("invariant: texts and numbers are always JSON");
-    row.push(Value::Text(sources));
+    row.push(Value::Text(sources.json()));
     row.push(Value::Timestamp(updated_at_ms));
     row
 }

@@ -129,7 +129,7 @@ pub(super) fn fact_bytes(stored: &StoredFact, names: &Names) -> Vec<u8> {
         raw_partition: stored.raw_partition,
         raw_offset: fact.raw.offset,
         raw_index: fact.raw.index,
-        match_reason: names.number_or_add(&Arc::from(fact.match_reason.as_str())),
+        match_reason: names.number_or_add(&fact.match_reason),
         confidence: fact.confidence,
         contract_version: names.number_or_add(&stored.contract_version),
         gazetteer_version: names.number_or_add(&stored.gazetteer_version),

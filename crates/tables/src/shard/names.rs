@@ -1,7 +1,8 @@
 //! Feeds, topics, kinds and versions recur in every fact: they are stored as small numbers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 /// Numbers are given once and never change their meaning. New ones become durable with the batch that uses them.
@@ -23,14 +24,15 @@ impl Names {
     }
 
     /// Only the shard's writer gives numbers to new names.
-    pub fn number_or_add(&self, name: &Arc<str>) -> u32 {
+    pub fn number_or_add(&self, name: &str) -> u32 {
         if let Some(number) = self.number(name) {
             return number;
         }
         let mut inner = self.0.write();
         let number = inner.by_number.len() as u32;
+        let name = Arc::<str>::from(name);
         inner.by_number.push(name.clone());
-        inner.by_name.insert(name.clone(), number);
+        inner.by_name.insert(name, number);
         number
     }
 
