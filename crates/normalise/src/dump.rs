@@ -9,6 +9,9 @@
 //! An unchanged record costs 16 bytes here and no more. The end of a dump that has ended, or of an older one, which a
 //! connector sends again after a crash, changes nothing. The order of retractions is that of fact ids, so that a
 //! repetition after a crash gives them the same positions.
+//!
+//! A dump of which every key was read has said anew all that there is ([`Whole`]): what was refused before its end, and is
+//! not of it, is not to come true by a replay.
 
 use std::ops::ControlFlow;
 
@@ -45,6 +48,22 @@ pub struct Dump {
     pub sweep: Option<Sweep>,
 }
 
+/// The last dump that came to its end and was whole: it has said anew all that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    pub number: u64,
+    /// The raw offset of its end.
+    pub end: i64,
+}
+
+impl Whole {
+    /// Whether the dump has said otherwise of what first came at `origin`, within a dump of this number, and never stood: it
+    /// is gone, or another version of it is in the dump.
+    pub fn outdates(&self, number: u64, origin: i64) -> bool {
+        number != self.number && origin < self.end
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The last fact that was retracted, as 32 hexadecimal digits.
@@ -74,6 +93,11 @@ pub struct Survey {
 impl Dump {
     pub fn new(number: u64) -> Self {
         Self { number, ..Self::default() }
+    }
+
+    /// Whether it is known of each record whether it was there.
+    pub fn is_whole(&self) -> bool {
+        self.gaps == 0 && self.nameless == 0
     }
 
     /// Why nothing may follow from this dump's end.

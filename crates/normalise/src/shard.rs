@@ -61,6 +61,7 @@ pub struct Shard {
     learnt: Vec<RecordKey>,
     keys: Vec<RecordKey>,
     full_dump: Option<FullDump>,
+    sweep_records_max: usize,
     /// Of this batch: records of the dump that is coming in.
     seen: Vec<FactId>,
     /// Of this batch: which records wait for another gazetteer, and which do no longer.
@@ -117,6 +118,7 @@ impl Shard {
             learnt: Vec::new(),
             keys: Vec::new(),
             full_dump: contract.ingest.full_dump.clone(),
+            sweep_records_max: dumps::SWEEP_RECORDS,
             seen: Vec::new(),
             waits: HashMap::new(),
             questions: HashMap::new(),
@@ -340,6 +342,9 @@ impl Shard {
         let told = record.key.and_then(|key| std::str::from_utf8(key).ok());
         let mut fact = FactId::derive(&self.id.feed, told.unwrap_or_default(), 0);
         let mut key = RecordKey::new(self.prefix, fact);
+        if told.is_some() && self.is_outdated(record, self.known.get(&key)) {
+            return Ok(Outcome::Superseded(key));
+        }
         if let Some(known) = told.and_then(|_| self.known.get(&key)) {
             if replayed && is_superseded(known, version) {
                 return Ok(Outcome::Superseded(key));
@@ -371,7 +376,9 @@ impl Shard {
             if let Entry::Vacant(_) = self.known.entry(key) {
                 state.known(&mut vec![key], &mut self.known)?;
             }
-            if replayed && self.known.get(&key).is_some_and(|known| is_superseded(known, version)) {
+            let known = self.known.get(&key);
+            let is_superseded = known.is_some_and(|known| is_superseded(known, version));
+            if replayed && is_superseded || self.is_outdated(record, known) {
                 return Ok(Outcome::Superseded(key));
             }
         }

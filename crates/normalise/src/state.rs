@@ -22,7 +22,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use yibiao_records::{FactId, FeedId, NextOffset};
 use yibiao_state::{Batch, Bytes, Keyspace, Options, Store};
 
-use crate::{Error, accounting::Counts, diff::Known, dump::Dump, resolve::Question};
+use crate::{
+    Error,
+    accounting::Counts,
+    diff::Known,
+    dump::{Dump, Whole},
+    resolve::Question,
+};
 use known::{decode, encode};
 
 const RECORDS: Keyspace = 0;
@@ -67,6 +73,9 @@ pub struct ShardRecord {
     /// Of a feed of full dumps, after the first record of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump: Option<Dump>,
+    /// What was refused before its end is not to come true by a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_dump: Option<Whole>,
 }
 
 impl ShardRecord {

@@ -7,15 +7,20 @@ use crate::{
     Error,
     decode::{ProvenanceView, RawRecord},
     diff::{Decision, Known, Said, Version, diff},
-    dump::Dump,
+    dump::{Dump, Whole},
     emit::{self, Origin, Outlet},
     state::{Commit, State},
 };
 
 /// Retractions in one commit.
-const SWEEP_RECORDS: usize = 10_000;
+pub(super) const SWEEP_RECORDS: usize = 10_000;
 
 impl Shard {
+    /// At most so many retractions in one commit; at least one.
+    pub fn limit_sweep(&mut self, records_max: usize) {
+        self.sweep_records_max = records_max.max(1);
+    }
+
     /// Notes that the dump has this record.
     pub(super) fn see(&mut self, record: &RawRecord<'_>) {
         let coming = self.record.dump.as_mut().filter(|dump| !dump.ended);
@@ -34,6 +39,14 @@ impl Shard {
             Some(key) => self.seen.push(FactId::derive(&self.id.feed, key, 0)),
             None => self.record.dump.iter_mut().for_each(|dump| dump.nameless += 1),
         }
+    }
+
+    /// Whether a replayed record comes too late: it was refused, and a dump that has ended since has said all anew.
+    pub(super) fn is_outdated(&self, record: &RawRecord<'_>, known: Option<&Known>) -> bool {
+        let Some(whole) = self.record.whole_dump else { return false };
+        let view = record.provenance.map(ProvenanceView::scan).unwrap_or_default();
+        let stands = known.is_some_and(|known| known.standing.is_some());
+        record.origin.is_some() && !stands && whole.outdates(view.dump, record.first_offset())
     }
 
     /// Whether this dump is the newest and has not ended; a newer one than was known begins.
@@ -87,8 +100,8 @@ impl Shard {
             }
         }
         let mut sweep = dump.sweep.take().unwrap_or_default();
-        let missing = dump.missing(state, self.prefix, &sweep, SWEEP_RECORDS)?;
-        let is_last = missing.len() < SWEEP_RECORDS;
+        let missing = dump.missing(state, self.prefix, &sweep, self.sweep_records_max)?;
+        let is_last = missing.len() < self.sweep_records_max;
         for (key, known) in missing {
             let known = self.retract_missing(key.fact(), &known, record, sweep.gone, outlet)?;
             sweep.passed(key.fact());
@@ -99,8 +112,11 @@ impl Shard {
             self.record.dump = Some(dump);
             return Ok(false);
         }
-        for key in dump.missing_waiting(state, self.prefix)? {
-            self.waits.insert(key, None);
+        if dump.is_whole() {
+            for key in dump.missing_waiting(state, self.prefix)? {
+                self.waits.insert(key, None);
+            }
+            self.record.whole_dump = Some(Whole { number, end: record.offset });
         }
         tracing::info!(feed = %self.id.feed, partition = self.id.partition, records = dump.seen, gone = sweep.gone, "a full dump has ended");
         match sweep.gone {

@@ -121,6 +121,54 @@ fn a_death_at_any_step_of_many_retractions_repeats_the_same_ones() {
     assert!(bench.state.seen_lists().unwrap() == 0, "lists of dumps that ended are not kept");
 }
 
+/// A reading that its feed's contract refuses, until it is repaired.
+fn refused(bench: &Bench, number: u32, dump: u64) -> Raw {
+    bench.json(&reading(&format!("E{number}"), A, DAY, "-3.5")).within(dump)
+}
+
+fn replayed(raw: Raw, origin: i64) -> Raw {
+    Raw { origin: Some(origin), ..raw }
+}
+
+#[test]
+fn what_was_refused_before_a_dump_that_lacks_it_does_not_come_true_by_a_replay() {
+    let mut bench = bench(100);
+    let first = [refused(&bench, 1, 1), refused(&bench, 2, 1)];
+    bench.send(&first);
+    bench.end_dump(1, None);
+    let second = [refused(&bench, 2, 2)];
+    bench.send(&second);
+    bench.end_dump(2, None);
+    bench.restart();
+    let mut contract = (*bench.contract).clone();
+    let kwh = contract.fields.iter_mut().find(|field| field.name == "kwh").unwrap();
+    kwh.minimum = None;
+    bench.take_contract(contract);
+    let [gone, old] = first;
+    let [held] = second;
+    bench.send(&[replayed(gone, 0), replayed(old, 1)]);
+    assert_eq!(standing(&bench).len(), 0, "one is gone, of the other the dump has a later version");
+    bench.send(&[replayed(held, 3)]);
+    assert_eq!(standing(&bench).len(), 1, "what the last dump has may come true");
+    let late = refused(&bench, 1, 0);
+    bench.send(&[late]);
+    assert_eq!(standing(&bench).len(), 2, "and so may what is said after it");
+    assert_eq!(bench.outcomes(), [9, 2, 3, 4]);
+}
+
+#[test]
+fn what_waits_for_a_gazetteer_goes_on_waiting_where_a_key_of_the_dump_was_not_read() {
+    let mut bench = bench(100);
+    let nowhere = reading("E7", "青禾新村99幢1单元101室", DAY, "3.5");
+    bench.send(&[bench.json(&nowhere).within(1)]);
+    assert_eq!(bench.waiting(), 1);
+    bench.send(&[Raw::new(&bench.contract, "{\"meter_no\":", None).within(2)]);
+    bench.end_dump(2, None);
+    assert_eq!(bench.waiting(), 1, "it may be the one without a key");
+    bench.end_dump(3, None);
+    assert_eq!(bench.waiting(), 0);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Records of the dump that is coming in, one batch; with a crash before its commit, then again.

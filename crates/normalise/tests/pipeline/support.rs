@@ -13,9 +13,11 @@ use yibiao_normalise::{
     resolve::Places,
     shard::{FrameLimits, Shard},
     source::PlaceSource,
-    state::{ShardId, State},
+    state::{ShardId, ShardPrefix, State},
 };
-use yibiao_records::{Fact, FactKinds, FeedId, Frame, PlaceId, Provenance, Reason, Rejection, Statement};
+use yibiao_records::{
+    Fact, FactId, FactKinds, FeedId, Frame, PlaceId, Provenance, Reason, Rejection, Statement,
+};
 
 pub const STD_PARTITIONS: u32 = 4;
 pub const POLICE: &str = "police/standard-addresses";
@@ -258,6 +260,12 @@ impl Bench {
         assert_eq!(counts.received as i64, self.next);
         assert_eq!(counts.quarantined as usize, self.sent.refused.len());
         self.sent.refused.iter().map(|rejection| Reason::from_code(&rejection.reason).unwrap()).collect()
+    }
+
+    /// How many records wait for another gazetteer.
+    pub fn waiting(&self) -> usize {
+        let shard = ShardPrefix::new(&self.shard.id);
+        self.state.waiting(shard, FactId::from_bytes([0; 16])).count()
     }
 
     pub fn outcomes(&self) -> [u64; 4] {
