@@ -14,27 +14,35 @@ use crate::{
     fuser::Fuser,
     oracle::{self, Counts, Expected, Stands},
     rows,
-    rule::Firing,
+    rule::{Firing, Which},
     setup::{RAW_PARTITIONS, Setup},
+    silence::Silences,
     step::Event,
     topics::About,
     world::World,
 };
 
 /// Every comparison; the first difference is the error.
-pub fn all(world: &mut World<'_>, has_rule: bool) -> Result<()> {
+pub fn all(world: &mut World<'_>, which: Which) -> Result<()> {
     let setup = world.setup;
     oracle::is_said(setup, &world.topics, &world.connectors)?;
     let expected = oracle::expected(setup, &world.topics, &world.switches, &world.contracts)?;
     world.count(Event::ReplaySuperseded, expected.superseded);
+    world.count(Event::DumpEnded, expected.dumps.ended);
+    world.count(Event::DumpIncomplete, expected.dumps.incomplete);
+    world.count(Event::RecordMissing, expected.dumps.missing);
+    world.count(Event::WaitingMissing, expected.dumps.missing_waiting);
     accounts(world, &expected)?;
     quarantine(world, &expected)?;
     let views: Vec<View> = world.fusers.iter().map(|fuser| fuser.applier.shard().view()).collect();
     facts(setup, &views, &expected)?;
     let rows = rows::rows(setup, &expected);
     places(setup, &views, &rows)?;
-    let firing = if has_rule { Firing::of(&rows) } else { Firing::default() };
-    firing.compare(setup, &views)?;
+    let shards = views.len() as u32;
+    Firing::of(which, &expected, &rows, shards).compare(setup, &views)?;
+    for view in views.iter().filter(|_| which == Which::Silence) {
+        Silences::of(&expected, view.shard(), shards).compare(view)?;
+    }
     for (fuser, view) in world.fusers.iter_mut().zip(&views) {
         fuser.follow()?;
         change_log(setup, fuser, view)

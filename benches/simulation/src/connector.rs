@@ -1,18 +1,16 @@
-//! A source's connector: sends its script, and saves how far it came once everything is acknowledged.
-
-use std::rc::Rc;
+//! A source's connector: sends its script, and saves how far it came once everything is acknowledged. Before it tells
+//! the end of a full dump it has done so for all of the dump.
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    setup::Feed,
-    source::Record,
+    setup::{RAW_PARTITIONS, Setup},
+    source::{self, Record, What},
     topics::{About, Message, Producer},
 };
 
 pub struct Connector {
     script: Vec<Record>,
-    provenance: Rc<[u8]>,
     next: usize,
     /// The cursor, as it was saved last.
     saved: usize,
@@ -20,12 +18,17 @@ pub struct Connector {
 }
 
 impl Connector {
-    pub fn new(script: Vec<Record>, provenance: Rc<[u8]>) -> Self {
-        Self { script, provenance, next: 0, saved: 0, producer: Producer::default() }
+    pub fn new(script: Vec<Record>) -> Self {
+        Self { script, next: 0, saved: 0, producer: Producer::default() }
     }
 
     pub fn has_more(&self) -> bool {
         self.next < self.script.len()
+    }
+
+    pub fn can_send(&self) -> bool {
+        let ends_dump = |record: &Record| matches!(record.said.what, What::EndsDump);
+        self.script.get(self.next).is_some_and(|next| !ends_dump(next) || self.saved == self.next)
     }
 
     pub fn can_save(&self) -> bool {
@@ -45,19 +48,27 @@ impl Connector {
         &self.script
     }
 
-    /// Sends the next record. Which it was.
-    pub fn send(&mut self, feed: &Feed, now_ms: i64) -> Option<&Record> {
+    /// Sends the next record, or the end of a dump to every partition. Which it was.
+    pub fn send(&mut self, setup: &Setup, now_ms: i64) -> Option<&Record> {
         let record = self.script.get(self.next)?;
         self.next += 1;
-        let about = About::Raw {
-            provenance: self.provenance.clone(),
-            origin: None,
-            revised: false,
-            said: record.said.clone(),
+        let feed = record.said.feed;
+        let partitions = match record.said.what {
+            What::EndsDump => 0..RAW_PARTITIONS[feed],
+            _ => record.partition..record.partition + 1,
         };
-        let (key, value) = (record.key.clone(), record.value.clone());
-        let message = Message { timestamp_ms: now_ms, key, value, about };
-        self.producer.send((feed.raw_topic.clone(), record.partition), message);
+        let provenance = source::provenance(setup, &record.said);
+        for partition in partitions {
+            let about = About::Raw {
+                provenance: provenance.clone(),
+                origin: None,
+                revised: false,
+                said: record.said.clone(),
+            };
+            let (key, value) = (record.key.clone(), record.value.clone());
+            let message = Message { timestamp_ms: now_ms, key, value, about };
+            self.producer.send((setup.feeds[feed].raw_topic.clone(), partition), message);
+        }
         Some(record)
     }
 

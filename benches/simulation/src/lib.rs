@@ -9,11 +9,13 @@
 //! ```
 //!
 //! In reading order: [`setup`] what all seeds share; [`source`] what is said; [`topics`] in memory; [`connector`],
-//! [`normaliser`], [`reviser`], [`replayer`] and [`fuser`] who takes steps; [`step`] and [`world`] in which order; [`oracle`],
-//! [`rows`] and [`rule`] what must come of it; [`compare`]; [`runner`] seed after seed.
+//! [`normaliser`], [`reviser`], [`replayer`] and [`fuser`] who takes steps; [`custody`] how a shard moves; [`step`] and
+//! [`world`] in which order; [`oracle`], [`rows`], [`rule`] and [`silence`] what must come of it; [`compare`];
+//! [`runner`] seed after seed.
 
 pub mod compare;
 pub mod connector;
+pub mod custody;
 pub mod fuser;
 pub mod normaliser;
 pub mod oracle;
@@ -23,6 +25,7 @@ pub mod rows;
 pub mod rule;
 pub mod runner;
 pub mod setup;
+pub mod silence;
 pub mod source;
 pub mod step;
 pub mod topics;

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!  poll ─► take a newer gazetteer, commit that ─► judge, sending ─► all sent ─► acknowledged ─► commit
+//!                                                   ▲ up to the end of a dump, then that                │
+//!                                                   └───────────── rounds, as long as anything is left ─┘
 //! ```
 //!
 //! Between any two steps it may die, or be paused. A paused one wakes up beside its successor and ends the batch that
@@ -57,6 +59,12 @@ struct Owned {
     shard: Shard,
     reader: i64,
     part: Vec<(i64, Rc<Message>)>,
+    /// How many of the part were taken in the rounds before.
+    taken: usize,
+    /// How many are judged in this round; 0: the end of a dump, or nothing is left.
+    run: usize,
+    /// Something of this round is to be committed.
+    is_in_round: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +117,8 @@ pub struct Limits {
     pub std_partitions: u32,
     pub frame_facts_max: usize,
     pub batch_records_max: usize,
+    pub sweep_records_max: usize,
+    pub timers_max: usize,
 }
 
 /// By feed and raw partition: from which offset on it resolved by which edition.
@@ -199,8 +209,9 @@ impl Owned {
         let reader = record.next.get();
         let frames = FrameLimits { std_partitions: limits.std_partitions, facts_max: limits.frame_facts_max };
         let contract = of.contract_of(strict);
-        let shard = Shard::new(contract, of.source.clone(), &setup.kinds, raw.1, record, frames)?;
-        Ok(Self { feed, raw, shard, reader, part: Vec::new() })
+        let mut shard = Shard::new(contract, of.source.clone(), &setup.kinds, raw.1, record, frames)?;
+        shard.limit_sweep(limits.sweep_records_max);
+        Ok(Self { feed, raw, shard, reader, part: Vec::new(), taken: 0, run: 0, is_in_round: false })
     }
 
     /// Whether this gazetteer is another one than its own, and it is not held.
@@ -248,11 +259,7 @@ impl Worker {
                 let records = self.poll(around);
                 let (taken, held) = self.take_editions(around)?;
                 // What is known is read with the poll: a process that lost its state reads nothing.
-                for owned in self.shards.iter_mut().filter(|owned| !owned.part.is_empty()) {
-                    let records = owned.part.iter().map(|(offset, message)| raw(*offset, message));
-                    owned.shard.begin(around.state, records)?;
-                }
-                self.phase = Phase::Judging { shard: 0, record: 0 };
+                self.begin_round(around.state)?;
                 Ok(Did::Polled { records, taken, held })
             }
             Phase::Judging { shard, record } => self.judge(around, shard, record),
@@ -267,15 +274,30 @@ impl Worker {
         }
     }
 
+    /// Each shard's records up to the end of a dump, or that end.
+    fn begin_round(&mut self, state: &State) -> Result<()> {
+        for owned in self.shards.iter_mut().filter(|owned| owned.taken < owned.part.len()) {
+            let rest = &owned.part[owned.taken..];
+            owned.run = rest.iter().position(ends_dump).unwrap_or(rest.len());
+            let records = rest[..owned.run].iter().map(|(offset, message)| raw(*offset, message));
+            owned.shard.begin(state, records)?;
+        }
+        self.phase = Phase::Judging { shard: 0, record: 0 };
+        Ok(())
+    }
+
     fn commit(&mut self, state: &State) -> Result<Did> {
         let mut commit = state.begin();
         let mut at = Vec::new();
-        for owned in self.shards.iter_mut().filter(|owned| !owned.part.is_empty()) {
+        for owned in self.shards.iter_mut().filter(|owned| owned.is_in_round) {
             owned.shard.write(&mut commit)?;
-            owned.part.clear();
+            owned.is_in_round = false;
             at.push((owned.feed, owned.raw.1, owned.shard.record.next.get()));
         }
         commit.commit()?;
+        if self.shards.iter().any(|owned| owned.taken < owned.part.len()) {
+            self.begin_round(state)?;
+        }
         Ok(Did::Committed(at))
     }
 
@@ -290,6 +312,7 @@ impl Worker {
             let messages = &topics.of(&owned.raw)[from..from + taken];
             let offsets = owned.reader..;
             owned.part = offsets.zip(messages.iter().cloned()).collect();
+            (owned.taken, owned.run) = (0, 0);
             owned.reader += taken as i64;
             room -= taken;
         }
@@ -331,21 +354,37 @@ impl Worker {
         };
         let records = around.rng.random_range(1..=4);
         let mut judged = Vec::new();
-        for (offset, message) in owned.part.iter().skip(record).take(records) {
+        let run = &owned.part[owned.taken..owned.taken + owned.run];
+        for (offset, message) in run.iter().skip(record).take(records) {
             owned.shard.take(&raw(*offset, message), around.state, &mut self.places, &mut outlet)?;
             judged.push((owned.feed, owned.raw.1, *offset));
         }
         let record = record + judged.len();
-        self.phase = if record < owned.part.len() {
-            Phase::Judging { shard, record }
-        } else {
-            if !owned.part.is_empty() {
-                owned.shard.finish(&mut outlet)?;
-            }
-            Phase::Judging { shard: shard + 1, record: 0 }
-        };
+        if record < owned.run {
+            self.phase = Phase::Judging { shard, record };
+            return Ok(Did::Judged(judged));
+        }
+        self.phase = Phase::Judging { shard: shard + 1, record: 0 };
+        let Some((offset, end)) = owned.part.get(owned.taken) else { return Ok(Did::Judged(judged)) };
+        if owned.run == 0 && around.fenced {
+            // What it would compare the dump with is in a state that it has no more.
+            self.phase = Phase::Idle;
+            return Ok(Did::Refused);
+        }
+        if owned.run == 0 {
+            judged.push((owned.feed, owned.raw.1, *offset));
+            let is_done = owned.shard.end_dump(&raw(*offset, end), around.state, &mut outlet)?;
+            owned.taken += usize::from(is_done);
+        }
+        owned.taken += std::mem::take(&mut owned.run);
+        owned.is_in_round = true;
+        owned.shard.finish(&mut outlet)?;
         Ok(Did::Judged(judged))
     }
+}
+
+fn ends_dump((offset, message): &(i64, Rc<Message>)) -> bool {
+    raw(*offset, message).ends_dump().is_some()
 }
 
 fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
@@ -353,7 +392,8 @@ fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
         About::Raw { provenance, origin, revised, .. } => (Some(&**provenance), *origin, *revised),
         _ => (None, None, false),
     };
-    let (key, value) = (Some(message.key.as_slice()), message.value.as_deref());
+    let key = Some(message.key.as_slice()).filter(|key| !key.is_empty());
+    let value = message.value.as_deref();
     RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin, revised }
 }
 

@@ -4,6 +4,11 @@
 //! things come from elsewhere: from which offset on a shard resolved by which gazetteer, and where that finds an
 //! address. In the end nothing may be left that the last gazetteer answers otherwise: neither what stands, nor the last
 //! statement that was refused because of its address and has nothing after it.
+//!
+//! Where a full dump ends ([`dumps`]), it has said all that there is: what is not in it is gone, and what was refused before
+//! it comes too late.
+
+mod dumps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +33,7 @@ pub struct Expected {
     pub refused: BTreeMap<usize, BTreeSet<(i32, i64)>>,
     /// Replayed records after which their source said something else.
     pub superseded: u64,
+    pub dumps: dumps::Told,
 }
 
 /// A fact that stands, and the record that last asserted it.
@@ -80,6 +86,7 @@ struct Partition {
     keys: BTreeMap<String, Last>,
     /// By key: the last statement that was refused because of its address, with nothing after it.
     waiting: BTreeMap<String, Waits>,
+    dumps: dumps::Dumps,
 }
 
 struct Waits {
@@ -161,6 +168,13 @@ fn one(
         claim: None,
         address,
     };
+    if matches!(said.what, What::EndsDump) {
+        told.end_dump(expected, said, partition, (offset, origin.is_some()));
+        return Ok(());
+    }
+    if origin.is_none() {
+        told.dumps.see(said);
+    }
     let outcome = told.outcome(setup, said, now, (origin.is_some(), *revised))?;
     let counts = expected.counts.entry((said.feed, partition)).or_default();
     counts.received += 1;
@@ -229,6 +243,10 @@ impl Partition {
         now: Last,
         (replayed, revised): (bool, bool),
     ) -> Result<(Outcome, bool)> {
+        let stands = self.keys.get(&said.key).is_some_and(|last| last.claim.is_some());
+        if replayed && !stands && self.dumps.is_outdated(said, now.first_offset) {
+            return Ok((Outcome::Superseded, false));
+        }
         let last = self.keys.get_mut(&said.key);
         if let Some(last) = last {
             if replayed && now.first_offset < last.since {
@@ -256,7 +274,7 @@ impl Partition {
         let claim = match &said.what {
             // A tombstone has the key of what it ends, whatever that said.
             _ if now.value.is_none() => None,
-            What::Gone => None,
+            What::Gone | What::EndsDump => None,
             What::Broken => return Ok((Outcome::Refused, false)),
             What::Holds { .. } if now.by.strict && too_much(said) => return Ok((Outcome::Refused, false)),
             What::Holds { lies, valid_from_ms, payload } => {
@@ -325,17 +343,23 @@ pub fn is_said(setup: &Setup, topics: &Topics, connectors: &[Connector]) -> Resu
     for (feed, connector) in connectors.iter().enumerate() {
         let mut last: BTreeMap<&str, usize> = BTreeMap::new();
         let mut came = BTreeSet::new();
+        let ends_dump = |said: &Said| matches!(said.what, What::EndsDump);
         for partition in 0..RAW_PARTITIONS[feed] {
             for message in topics.of(&(setup.feeds[feed].raw_topic.clone(), partition)) {
                 if let About::Raw { origin: None, said, .. } = &message.about {
                     last.insert(&said.key, said.number);
-                    came.insert(said.number);
+                    came.insert((partition, said.number));
                 }
             }
         }
         for record in connector.script() {
-            if !came.contains(&record.said.number) {
-                bail!("record {} of feed {feed} never came", record.said.number);
+            let partitions = match ends_dump(&record.said) {
+                true => 0..RAW_PARTITIONS[feed],
+                false => record.partition..record.partition + 1,
+            };
+            for partition in partitions {
+                let number = record.said.number;
+                ensure!(came.contains(&(partition, number)), "record {number} of feed {feed} never came");
             }
         }
         let script = connector.script().iter().map(|record| (record.said.key.as_str(), record.said.number));

@@ -1,4 +1,4 @@
-//! One rule over rows, and where it must hold.
+//! One rule over rows, or one of silence, and where it must hold.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,36 @@ use anyhow::{Context, Result, ensure};
 use yibiao_records::{PlaceId, Value};
 use yibiao_tables::{View, spec::WARNINGS};
 
-use crate::setup::Setup;
+use crate::{oracle::Expected, setup::Setup, silence};
 
-pub const RULE: &str = r#"-- rule: heavy_use
+/// Which rule a seed has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    None,
+    Row,
+    Silence,
+}
+
+impl Which {
+    /// Rules cost much more than everything else here: most seeds have none.
+    pub fn of(seed: u64) -> Self {
+        match seed % 10 {
+            0 => Self::Row,
+            3 | 7 => Self::Silence,
+            _ => Self::None,
+        }
+    }
+
+    pub fn files(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Row => vec![("heavy_use.sql", ROW.to_owned())],
+            Self::Silence => vec![("quiet.sql", silence::RULE.to_owned())],
+        }
+    }
+}
+
+const ROW: &str = r#"-- rule: heavy_use
 -- title: 用电偏高
 -- version: 1
 -- shape: row
@@ -30,7 +57,23 @@ const KWH_GRAVE: i64 = 3_000;
 pub struct Firing(BTreeMap<PlaceId, i64>);
 
 impl Firing {
-    pub fn of(rows: &BTreeMap<PlaceId, BTreeMap<&'static str, Value>>) -> Self {
+    pub fn of(
+        which: Which,
+        expected: &Expected,
+        rows: &BTreeMap<PlaceId, BTreeMap<&'static str, Value>>,
+        shards: u32,
+    ) -> Self {
+        match which {
+            Which::None => Self::default(),
+            Which::Row => Self::of_rows(rows),
+            Which::Silence => {
+                let silences = (0..shards).map(|shard| silence::Silences::of(expected, shard, shards));
+                Self(silences.flat_map(|silences| silences.firing()).collect())
+            }
+        }
+    }
+
+    fn of_rows(rows: &BTreeMap<PlaceId, BTreeMap<&'static str, Value>>) -> Self {
         let kwh = |cells: &BTreeMap<&str, Value>| cells.get("electricity_kwh_30d").and_then(Value::as_i64);
         let firing = rows.iter().filter_map(|(place, cells)| Some((*place, kwh(cells)?)));
         let firing = firing.filter(|(_, kwh)| *kwh >= KWH_MIN);

@@ -19,7 +19,7 @@ use yibiao_tables::Shard;
 
 use crate::{
     compare,
-    rule::RULE,
+    rule::Which,
     setup::Setup,
     step::Event,
     world::{Tools, World},
@@ -28,8 +28,6 @@ use crate::{
 const STD_PARTITIONS_MAX: u32 = 3;
 /// After so many seeds the stores are made anew, so that their journals do not grow.
 const SEEDS_A_STORE: u64 = 200;
-/// Every so manieth seed has the rule.
-const RULE_EVERY: u64 = 10;
 
 /// What came of one seed.
 #[derive(Debug)]
@@ -52,7 +50,8 @@ pub struct Runner {
     setup: Arc<Setup>,
     doors: Vec<Door>,
     no_rules: Rules,
-    one_rule: Rules,
+    of_rows: Rules,
+    of_silence: Rules,
     stores: Stores,
     seeds: u64,
     runtime: tokio::runtime::Runtime,
@@ -60,6 +59,7 @@ pub struct Runner {
 
 struct Stores {
     state: State,
+    /// Twice as many as there are partitions.
     shards: Vec<Store>,
     _dir: TempDir,
 }
@@ -71,11 +71,12 @@ impl Stores {
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         let options = Options { cache_bytes: 1 << 20, write_buffer_bytes: 8 << 20, ..Options::default() };
         let state = State::open(&dir.path().join("normalise"), &options)?;
-        let shard = |number: u32| -> Result<Store> {
-            let path = dir.path().join(format!("fusion-{number}"));
+        let shard = |nth: u32| -> Result<Store> {
+            let number = nth % STD_PARTITIONS_MAX;
+            let path = dir.path().join(format!("fusion-{nth}"));
             Ok(Shard::open(&path, number, &setup.tables, &options)?.store().clone())
         };
-        let shards = (0..STD_PARTITIONS_MAX).map(shard).collect::<Result<_>>()?;
+        let shards = (0..2 * STD_PARTITIONS_MAX).map(shard).collect::<Result<_>>()?;
         Ok(Self { state, shards, _dir: dir })
     }
 
@@ -88,12 +89,13 @@ impl Stores {
 impl Runner {
     pub fn new(setup: Arc<Setup>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let rules = |files: Vec<(&str, String)>| runtime.block_on(Rules::parse(files, &setup.tables));
-        let (no_rules, one_rule) = (rules(Vec::new())?, rules(vec![("heavy_use.sql", RULE.to_owned())])?);
+        let rules = |which: Which| runtime.block_on(Rules::parse(which.files(), &setup.tables));
+        let (no_rules, of_rows) = (rules(Which::None)?, rules(Which::Row)?);
         Ok(Self {
             doors: setup.feeds.iter().map(|feed| feed.contract.door()).collect(),
             no_rules,
-            one_rule,
+            of_rows,
+            of_silence: rules(Which::Silence)?,
             stores: Stores::new(&setup)?,
             seeds: 0,
             setup,
@@ -109,17 +111,23 @@ impl Runner {
             self.stores = Stores::new(&self.setup)?;
         }
         self.stores.clear()?;
-        let has_rule = seed.is_multiple_of(RULE_EVERY);
+        let which = Which::of(seed);
+        let (stores, spares) = self.stores.shards.split_at(STD_PARTITIONS_MAX as usize);
         let tools = Tools {
             setup: &self.setup,
             doors: &mut self.doors,
-            rules: if has_rule { &mut self.one_rule } else { &mut self.no_rules },
+            rules: match which {
+                Which::None => &mut self.no_rules,
+                Which::Row => &mut self.of_rows,
+                Which::Silence => &mut self.of_silence,
+            },
             state: self.stores.state.clone(),
-            stores: &self.stores.shards,
+            stores,
+            spares,
         };
         self.runtime.block_on(async {
             let mut world = World::new(seed, tools, traces).await?;
-            let outcome = world.run().await.and_then(|()| compare::all(&mut world, has_rule));
+            let outcome = world.run().await.and_then(|()| compare::all(&mut world, which));
             let records = world.process.state.shards()?.values().map(|record| record.counts.received).sum();
             let ended_as =
                 traces.then(|| world.fusers.iter().map(|fuser| format!("{:?}", fuser.followed)).collect());

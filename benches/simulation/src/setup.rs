@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use yibiao_address::{Divisions, Gazetteer, GazetteerBuilder, Level, StandardAddress, Status};
-use yibiao_contracts::{Contract, Decoded, load_fact_kinds, load_file_on};
+use yibiao_contracts::{Contract, Decoded, FullDump, load_fact_kinds, load_file_on};
 use yibiao_normalise::{
     Editions, GazetteerFolder,
     diff::Located,
@@ -24,7 +24,11 @@ const FEEDS: [&str; 3] =
     ["police/standard-addresses", "utilities/electricity-readings", "justice/mediation-cases"];
 pub const KINDS: [&str; 3] = ["place", "electricity", "dispute"];
 /// How many raw partitions each has.
-pub const RAW_PARTITIONS: [i32; 3] = [1, 2, 1];
+pub const RAW_PARTITIONS: [i32; 3] = [1, 2, 2];
+/// Those that send full dumps.
+pub const DUMPED: [usize; 2] = [POLICE, JUSTICE];
+/// A dump that lacks more than this share of what stands, and more than a few, is taken for a broken one.
+pub const GONE_MAX_PERCENT: u8 = 50;
 
 /// What records tell as their address, and how the two gazetteers differ in it.
 pub const ADDRESSES: [&str; 9] = [
@@ -84,10 +88,12 @@ impl Setup {
         let authority: FeedId = FEEDS[POLICE].parse()?;
         let today = "2025-11-20".parse().context("a day")?;
         let mut feeds = Vec::new();
-        for (name, kind) in FEEDS.iter().zip(KINDS) {
+        for (index, (name, kind)) in FEEDS.iter().zip(KINDS).enumerate() {
             let file = pipelines.join(format!("feeds/{name}.odcs.yaml"));
-            let contract =
+            let mut contract =
                 load_file_on(&file, &kinds, today).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+            let full = FullDump { files: None, gone_max_percent: GONE_MAX_PERCENT };
+            contract.ingest.full_dump = DUMPED.contains(&index).then_some(full);
             let columns = kinds.get(kind).context("a kind")?;
             ensure!(contract.fact.kind == kind, "{name} gives {}", contract.fact.kind);
             feeds.push(Feed {

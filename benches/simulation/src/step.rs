@@ -30,6 +30,11 @@ pub enum Step {
     KillFuser(usize),
     Rewind(usize),
     Follow(usize),
+    Checkpoint(usize),
+    /// Another process takes the shard.
+    Move(usize),
+    /// A step of the process that had it before.
+    WakeFuser(usize),
     Trim(usize),
 }
 
@@ -51,13 +56,22 @@ pub enum Event {
     EditionHeld,
     RecordRevised,
     ReplaySuperseded,
+    DumpEnded,
+    DumpIncomplete,
+    RecordMissing,
+    WaitingMissing,
     FrameSkipped,
     FactSkipped,
+    TimerDue,
     WarningChanged,
+    ShardMoved,
+    BatchMadeAgain,
+    OwnerRefused,
+    TailLate,
 }
 
 impl Event {
-    pub const ALL: [Event; 18] = [
+    pub const ALL: [Event; 27] = [
         Event::ConnectorKilled,
         Event::NormaliserKilled,
         Event::NormaliserPaused,
@@ -73,9 +87,18 @@ impl Event {
         Event::EditionHeld,
         Event::RecordRevised,
         Event::ReplaySuperseded,
+        Event::DumpEnded,
+        Event::DumpIncomplete,
+        Event::RecordMissing,
+        Event::WaitingMissing,
         Event::FrameSkipped,
         Event::FactSkipped,
+        Event::TimerDue,
         Event::WarningChanged,
+        Event::ShardMoved,
+        Event::BatchMadeAgain,
+        Event::OwnerRefused,
+        Event::TailLate,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -95,9 +118,18 @@ impl Event {
             Event::EditionHeld => "batches that had to keep theirs",
             Event::RecordRevised => "records asked again",
             Event::ReplaySuperseded => "replayed records that came too late",
+            Event::DumpEnded => "full dumps that ended at a partition",
+            Event::DumpIncomplete => "ends of full dumps that were refused",
+            Event::RecordMissing => "records that stood and were missing in a full dump",
+            Event::WaitingMissing => "records that waited for a gazetteer and were missing in a full dump",
             Event::FrameSkipped => "frames that were applied before",
             Event::FactSkipped => "facts that were applied before",
+            Event::TimerDue => "timers that were due",
             Event::WarningChanged => "warnings raised, updated or cleared",
+            Event::ShardMoved => "fusion shards moved",
+            Event::BatchMadeAgain => "batches of tails made again",
+            Event::OwnerRefused => "former owners refused",
+            Event::TailLate => "late tails of former owners",
         }
     }
 }
@@ -121,6 +153,7 @@ pub struct Weights {
     pub repeat: u32,
     pub kill_fuser: u32,
     pub rewind: u32,
+    pub moves: bool,
     pub replays_at_end: bool,
     pub fuse_messages_max: usize,
 }
@@ -148,6 +181,7 @@ impl Weights {
             repeat: seldom(),
             kill_fuser: seldom(),
             rewind: seldom(),
+            moves: rng.random_range(0..4) == 0,
             replays_at_end: rng.random(),
             fuse_messages_max: rng.random_range(1..=6),
         }

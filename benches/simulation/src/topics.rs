@@ -21,6 +21,7 @@ pub type At = (Arc<str>, i32);
 #[derive(Debug)]
 pub struct Message {
     pub timestamp_ms: i64,
+    /// Empty: the end of a dump, which has none.
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
     pub about: About,

@@ -15,6 +15,7 @@ use yibiao_state::Store;
 
 use crate::{
     connector::Connector,
+    custody::Custody,
     fuser::Fuser,
     normaliser::{Limits, Process, Switches},
     replayer::Replayer,
@@ -37,6 +38,8 @@ pub struct Tools<'a> {
     pub state: State,
     /// Empty ones, as many as there may be std partitions.
     pub stores: &'a [Store],
+    /// As many more, for where shards move to.
+    pub spares: &'a [Store],
 }
 
 pub struct World<'a> {
@@ -66,28 +69,28 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub async fn new(seed: u64, tools: Tools<'a>, traces: bool) -> Result<Self> {
-        let Tools { setup, doors, rules, state, stores } = tools;
+        let Tools { setup, doors, rules, state, stores, spares } = tools;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let limits = Limits {
             std_partitions: rng.random_range(1..=stores.len() as u32),
             frame_facts_max: rng.random_range(1..=5),
             batch_records_max: rng.random_range(1..=12),
+            sweep_records_max: rng.random_range(1..=4),
+            timers_max: rng.random_range(1..=3),
         };
         let weights = Weights::draw(&mut rng);
         let scripts = source::scripts(setup, doors, &mut rng);
-        let provenance = |feed| source::provenance(setup, feed);
-        let connectors =
-            scripts.into_iter().enumerate().map(|(feed, script)| Connector::new(script, provenance(feed)));
         let topics = Topics::default();
         let mut fusers = Vec::new();
-        for (number, store) in (0..limits.std_partitions).zip(stores) {
+        for (number, (store, spare)) in (0..limits.std_partitions).zip(stores.iter().zip(spares)) {
             let std_topics = setup.feeds.iter().map(|feed| feed.std_topic.clone());
-            let fuser = Fuser::open(store, number, limits.std_partitions, &setup.tables, std_topics, rules);
+            let custody = weights.moves.then(|| Custody::new(spare)).transpose()?;
+            let fuser = Fuser::open(store, number, limits, &setup.tables, std_topics, rules, custody);
             fusers.push(fuser.await?);
         }
         Ok(Self {
             process: Process::open(setup, &state, limits, &topics, 0, false)?,
-            connectors: connectors.collect(),
+            connectors: scripts.into_iter().map(Connector::new).collect(),
             setup,
             topics,
             fusers,
@@ -141,6 +144,14 @@ impl<'a> World<'a> {
         self.take(Step::Kill).await?;
         for fuser in 0..self.fusers.len() {
             self.take(Step::KillFuser(fuser)).await?;
+        }
+        // Clocks are looked at once after a start.
+        for fuser in &mut self.fusers {
+            let number = fuser.number;
+            ensure!(!fuser.has_waiting(&self.topics), "opened once more, fusion {number} has more to read");
+            let (_, applied) = fuser.apply(&self.topics, self.rules, 1, &mut self.rng).await?;
+            let moves = (applied.frames, applied.timers, applied.changes) != (0, 0, 0);
+            ensure!(!moves, "opened once more, fusion {number} does {applied:?}");
         }
         let left = self.pick(false);
         ensure!(left.is_none(), "opened once more, there is something left to do: {left:?}");

@@ -230,6 +230,15 @@ impl Store {
             .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
+    /// Everything that is in it. For simulations, which copy a state without its files.
+    #[doc(hidden)]
+    pub fn pairs(&self) -> impl Iterator<Item = Result<(Keyspace, Bytes, Bytes), Error>> + '_ {
+        let of = |keyspace| {
+            self.prefix(keyspace, b"").map(move |pair| pair.map(|(key, value)| (keyspace, key, value)))
+        };
+        (0..self.keyspaces.len()).flat_map(of)
+    }
+
     fn reading(&self, source: fjall::Error) -> Error {
         Error::Read { path: self.path.clone(), source }
     }

@@ -7,9 +7,9 @@ use rand::Rng;
 
 use super::World;
 use crate::{
+    custody::Woken,
     normaliser::{Around, Did, Process},
     reviser::{self, Reviser},
-    setup::Feed,
     step::{Event, Step},
     topics::{At, Message},
 };
@@ -56,7 +56,7 @@ impl World<'_> {
             Step::Repeat => self.repeat(),
             Step::Fuse(fuser) => self.fuse(fuser).await?,
             Step::KillFuser(fuser) => {
-                self.fusers[fuser].die(self.rules).await?;
+                self.fusers[fuser].die(&self.topics, self.rules, &mut self.rng).await?;
                 self.count(Event::FusionKilled, 1);
                 self.note(|| format!("fusion {fuser} dies and is opened again"));
             }
@@ -66,8 +66,26 @@ impl World<'_> {
                 self.note(|| format!("fusion {fuser}: its reader is set back: {set:?}"));
             }
             Step::Follow(fuser) => {
-                let changes = self.fusers[fuser].follow()?;
+                let changes = self.fusers[fuser].carry().await?;
                 self.note(|| format!("fusion {fuser}: {changes} changes are carried away"));
+            }
+            Step::Checkpoint(fuser) => {
+                let pairs = self.fusers[fuser].checkpoint()?;
+                self.note(|| format!("fusion {fuser}: a checkpoint of {pairs} pairs"));
+            }
+            Step::Move(fuser) => {
+                let moving = self.fusers[fuser].go_elsewhere(&self.topics, self.rules, &mut self.rng);
+                let made = moving.await?;
+                self.count(Event::ShardMoved, 1);
+                self.count(Event::BatchMadeAgain, made as u64);
+                self.note(|| format!("fusion {fuser} goes on elsewhere, {made} batches are made again"));
+            }
+            Step::WakeFuser(fuser) => {
+                let waking = self.fusers[fuser].wake_zombie(&self.topics, self.rules, &mut self.rng);
+                let woken = waking.await?;
+                self.count(Event::OwnerRefused, u64::from(matches!(woken, Woken::Refused)));
+                self.count(Event::TailLate, u64::from(matches!(woken, Woken::Late(_))));
+                self.note(|| format!("fusion {fuser}, as it was before: {woken:?}"));
             }
             Step::Trim(fuser) => {
                 let trims = self.fusers[fuser].trim()?;
@@ -79,11 +97,11 @@ impl World<'_> {
     }
 
     fn send(&mut self, feed: usize) {
-        let (of, now_ms): (&Feed, _) = (&self.setup.feeds[feed], self.now_ms);
-        let Some(record) = self.connectors[feed].send(of, now_ms) else { return };
+        let Some(record) = self.connectors[feed].send(self.setup, self.now_ms) else { return };
         let words = self.trace.is_some().then(|| {
             let value = record.value.as_deref().map(String::from_utf8_lossy);
-            format!("connector {feed} sends #{} of {:?}: {value:?}", record.said.number, record.said.key)
+            let (number, dump) = (record.said.number, record.said.dump);
+            format!("connector {feed} sends #{number} of {:?}, dump {dump}: {value:?}", record.said.key)
         });
         self.note(|| words.unwrap_or_default());
     }
@@ -268,6 +286,7 @@ impl World<'_> {
         self.count(Event::FactSkipped, applied.facts_skipped);
         let unknown = applied.facts_unknown;
         ensure!(unknown == 0, "fusion {fuser} was told to retract {unknown} facts that it does not have");
+        self.count(Event::TimerDue, applied.timers);
         self.count(Event::WarningChanged, applied.raised + applied.updated + applied.cleared);
         self.note(|| {
             let read: Vec<String> = read.iter().map(|(topic, offset)| format!("{topic} {offset}")).collect();

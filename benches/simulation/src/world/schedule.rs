@@ -13,7 +13,7 @@ impl World<'_> {
         let mut steps: Vec<(u32, Step)> = Vec::with_capacity(32);
         for (feed, connector) in self.connectors.iter().enumerate() {
             let w = &self.weights;
-            steps.extend(connector.has_more().then_some((w.send, Step::Send(feed))));
+            steps.extend(connector.can_send().then_some((w.send, Step::Send(feed))));
             steps.extend(connector.can_save().then_some((6, Step::SaveCursor(feed))));
         }
         let producers = self.producers().filter(|producer| !producer.is_acknowledged()).count();
@@ -64,6 +64,12 @@ impl World<'_> {
             steps.push((w.kill_fuser, Step::KillFuser(fuser)));
             steps.push((w.rewind, Step::Rewind(fuser)));
             steps.push((2, Step::Follow(fuser)));
+            if w.moves {
+                steps.push((2, Step::Checkpoint(fuser)));
+                steps.push((1, Step::Move(fuser)));
+                let wakes = self.fusers[fuser].has_zombie();
+                steps.extend(wakes.then_some((w.wake, Step::WakeFuser(fuser))));
+            }
             steps.push((1, Step::Trim(fuser)));
         }
     }
