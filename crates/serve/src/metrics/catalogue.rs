@@ -134,7 +134,7 @@ pub const CATALOGUE: &[Described] = &[
     where_shards_move(gauge(
         "yibiao_checkpoint_at_seconds",
         &["stage", "shard"],
-        "when the shard's last checkpoint was made, since the epoch",
+        "when a checkpoint last had all of the shard, or this process took it, since the epoch",
     )),
     where_shards_move(counter(
         "yibiao_checkpoint_bytes_total",

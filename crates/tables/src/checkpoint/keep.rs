@@ -29,6 +29,8 @@ pub struct Checkpointer {
 
 impl Checkpointer {
     pub fn new(shards: Vec<Shard>, every: Duration, kept: usize) -> Self {
+        // So that it shows also where none can ever be made.
+        shards.iter().for_each(is_kept);
         Self { shards, every, kept, uploads: BTreeMap::new(), reached: BTreeMap::new() }
     }
 
@@ -40,6 +42,7 @@ impl Checkpointer {
         let stays = |number: &u32| after.get(number).is_some_and(|now| before.get(number) == Some(now));
         self.uploads.retain(|number, _| stays(number));
         self.reached.retain(|number, _| stays(number));
+        shards.iter().filter(|shard| !stays(&shard.number())).for_each(is_kept);
         self.shards = shards;
     }
 
@@ -78,6 +81,7 @@ impl Checkpointer {
                 self.one(shard).await?;
                 self.reached.insert(shard.number(), batch);
             }
+            is_kept(shard);
         }
         Ok(())
     }
@@ -96,9 +100,6 @@ impl Checkpointer {
         let uploads = self.uploads.entry(shard.number()).or_default();
         let uploaded = uploads.upload(owner, shard, &beside, at, self.kept).await?;
         clear(&beside)?;
-        let number = shard.number().to_string();
-        metrics::gauge!("yibiao_checkpoint_at_seconds", "stage" => "checkpoint", "shard" => number)
-            .set(chrono::Utc::now().timestamp() as f64);
         metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
             .increment(uploaded.bytes_new);
         tracing::info!(
@@ -114,6 +115,13 @@ impl Checkpointer {
         );
         Ok(uploaded)
     }
+}
+
+/// Nothing of the shard is without a checkpoint now, or it was just taken.
+fn is_kept(shard: &Shard) {
+    let number = shard.number().to_string();
+    metrics::gauge!("yibiao_checkpoint_at_seconds", "stage" => "checkpoint", "shard" => number)
+        .set(chrono::Utc::now().timestamp() as f64);
 }
 
 fn clear(folder: &std::path::Path) -> Result<(), Error> {
