@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use yibiao_records::{CrashPoint, crash::CRASH_AT};
 use yibiao_synth::{ElectricityApi, Plan, hazard_messages, serve_electricity, write_city};
 use yibiao_topics::{Cleanup, Client, ClientConfig, NextOffset, Outgoing, TopicPartition, TopicSpec};
 
@@ -93,6 +94,31 @@ impl World {
         path
     }
 
+    /// Before the first run: no checkpoint can be made, as long as the store takes no files. Owners and tails it takes.
+    pub fn refuse_checkpoints(&self) {
+        for shard in 0..4 {
+            let folder = self.path(&format!("checkpoints/shard-{shard}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("files"), b"").unwrap();
+        }
+    }
+
+    pub fn accept_checkpoints(&self) {
+        for shard in 0..4 {
+            std::fs::remove_file(self.path(&format!("checkpoints/shard-{shard}/files"))).unwrap();
+        }
+    }
+
+    /// Runs until the process dies at this point, the second time that it comes by.
+    pub fn run_to_death_at(&self, point: CrashPoint) {
+        let mut child = self.start_run_with(&[(CRASH_AT, format!("{}:2", point.as_str()))]);
+        let status = wait(&mut child, PATIENCE);
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
+        let _ = child.kill();
+        assert!(status.is_some_and(|status| !status.success()), "it did not die:\n{log}");
+        assert!(log.contains(&format!("dying at {}", point.as_str())), "it died of something else:\n{log}");
+    }
+
     /// The disk with the fusion shards' states is gone. False where there was none yet.
     pub fn lose_the_shards(&self) -> bool {
         std::fs::remove_dir_all(self.path("data/state/fusion")).is_ok()
@@ -115,10 +141,15 @@ impl World {
     }
 
     fn start_run(&self) -> Child {
+        self.start_run_with(&[])
+    }
+
+    fn start_run_with(&self, environment: &[(&str, String)]) -> Child {
         let config = self.path("yibiao.toml");
         let args = ["run", "--once", "--metrics", "127.0.0.1:0", "--config", config.to_str().unwrap()];
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("run.log")).unwrap();
-        self.command(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        let environment = environment.iter().map(|(name, value)| (name, value));
+        self.command(&args).envs(environment).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     /// Runs until it is dropped, and follows its sources.
