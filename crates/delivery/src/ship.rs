@@ -30,6 +30,8 @@ use crate::{
 const SOURCE: &str = "source";
 /// The position that says what the centre's table was made of and for: a hash, see [`Shipment::fingerprint`].
 const FINGERPRINT: &str = "fingerprint";
+/// In the audit log.
+const DELIVERED: &str = "delivered";
 /// Buckets of a base table that are rewritten together.
 const BUCKETS_AT_ONCE: usize = 16;
 
@@ -221,7 +223,17 @@ impl Shipment {
         }
         shipped.filtered = shipped.read - shipped.delivered - shipped.repeated;
         let add = writer.finish().await?;
-        self.enter(context, &shipped).await?;
+        self.enter(context, &shipped, DELIVERED).await?;
+        if anew.is_some() && topic.is_some() {
+            let unknown = self.unknown(context, &warnings).await?;
+            if !unknown.is_empty() {
+                let told = unknown.len() as u64;
+                let cleared = Shipped { read: told, delivered: told, ..shipped };
+                self.enter(context, &cleared, "cleared: the lake does not know these warnings any more")
+                    .await?;
+                warnings.extend(unknown);
+            }
+        }
         let mut positions = vec![(SOURCE.to_owned(), since.version)];
         if let Some(topic) = topic.as_deref_mut() {
             shipped.sent = topic.send(warnings).await?;
@@ -278,15 +290,38 @@ impl Shipment {
             commit.add.extend(writer.finish().await?);
         }
         shipped.filtered = shipped.read - shipped.delivered;
-        self.enter(context, &shipped).await?;
+        self.enter(context, &shipped, DELIVERED).await?;
         commit.positions = vec![(SOURCE.to_owned(), since.version)];
         commit.positions.extend(anew.map(|fingerprint| (FINGERPRINT.to_owned(), fingerprint)));
         self.target().await?.commit(commit).await?;
         Ok(shipped)
     }
 
+    /// Clearings of what the centre was told as firing, and of which `warnings`, all that the lake has, says nothing. Only of what
+    /// the centre may have now: of places outside its area it hears nothing, as ever.
+    async fn unknown(&self, context: &Context<'_>, warnings: &[Warning]) -> Result<Vec<Warning>, Error> {
+        let name = &self.source.name;
+        let known: BTreeSet<&str> = warnings.iter().map(|warning| warning.id.as_str()).collect();
+        let folder = self.location.strip_suffix(name.as_str()).unwrap_or(&self.location);
+        let told = Lake::open(folder.trim_end_matches('/'), context.lake.layout().clone())?;
+        let mut last: BTreeMap<String, Warning> = BTreeMap::new();
+        let mut batches = told.scan(name, &Selection::Everything).await?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
+            let keep = privacy::in_area(name, &batch, &context.grant.area)?;
+            let rows = privacy::project(name, &batch, &keep, &self.columns, context.personal)?;
+            let rows = Warning::of(&rows).map_err(|source| Error::Arrow { table: name.clone(), source })?;
+            for warning in rows.into_iter().filter(|warning| !known.contains(warning.id.as_str())) {
+                if last.get(&warning.id).is_none_or(|last| last.sequence < warning.sequence) {
+                    last.insert(warning.id.clone(), warning);
+                }
+            }
+        }
+        Ok(last.values().filter_map(|warning| warning.cleared(context.now, &self.columns)).collect())
+    }
+
     /// Into the audit log, before anything is committed.
-    async fn enter(&self, context: &Context<'_>, shipped: &Shipped) -> Result<(), Error> {
+    async fn enter(&self, context: &Context<'_>, shipped: &Shipped, outcome: &str) -> Result<(), Error> {
         let grant = context.grant;
         context.audit.lock().await.append(Entry {
             at: audit::time(context.now),
@@ -300,7 +335,7 @@ impl Shipment {
             delivered: shipped.delivered,
             filtered: shipped.filtered,
             repeated: shipped.repeated,
-            outcome: "delivered".to_owned(),
+            outcome: outcome.to_owned(),
         })?;
         CrashPoint::DeliverAudited.pass();
         Ok(())

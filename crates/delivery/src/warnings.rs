@@ -14,7 +14,9 @@ use arrow::{
     error::ArrowError,
     json::LineDelimitedWriter,
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value as Json;
+use yibiao_records::Column;
 use yibiao_tables::lake::layout;
 use yibiao_topics::{Client, Layout, NextOffset, Outgoing, Producer, TopicPartition};
 
@@ -23,8 +25,11 @@ use crate::Error;
 /// How long the broker may take before the centre waits for the next round.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RUN: usize = 1_000;
+/// The state of a warning that does not fire any more.
+const CLEARED: &str = "cleared";
 
-/// The header that names a record: `<shard>:<sequence>`.
+/// The header that names a record: `<shard>:<sequence>`, or `cleared:<warning id>` where the lake does not know a warning any
+/// more that the centre was told of.
 pub const CHANGE: &str = "change";
 
 /// The header that says for which grant and lake it was sent: numbers of changes of another lake are others.
@@ -37,9 +42,42 @@ pub struct Warning {
     pub sequence: i64,
     pub id: String,
     pub json: String,
+    /// See [`Warning::cleared`].
+    pub is_unknown: bool,
 }
 
 impl Warning {
+    /// What the centre is told of a warning that it was told of last as `self`, and of which the lake knows nothing any more: its
+    /// tables were replaced by those of another history. None where it was cleared before.
+    pub fn cleared(&self, at: DateTime<Utc>, columns: &[Column]) -> Option<Warning> {
+        let mut json: Json = serde_json::from_str(&self.json).ok()?;
+        let told = json.as_object_mut()?;
+        if told.get("state").and_then(Json::as_str) == Some(CLEARED) {
+            return None;
+        }
+        let at = Json::from(at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        // As a clearing looks, in the columns that the centre receives.
+        for (column, value) in [
+            ("state", Json::from(CLEARED)),
+            (layout::OPERATION, Json::from("update")),
+            (layout::RECORDED_AT, at.clone()),
+            ("updated_at", at.clone()),
+            ("cleared_at", at),
+        ] {
+            if columns.iter().any(|granted| granted.name == column) {
+                told.insert(column.to_owned(), value);
+            }
+        }
+        Some(Warning { json: json.to_string(), is_unknown: true, ..self.clone() })
+    }
+
+    fn name(&self) -> String {
+        match self.is_unknown {
+            true => format!("{CLEARED}:{}", self.id),
+            false => format!("{}:{}", self.shard, self.sequence),
+        }
+    }
+
     /// The rows of a batch, as JSON objects; the evidence as JSON, not as text.
     pub fn of(rows: &RecordBatch) -> Result<Vec<Warning>, ArrowError> {
         if rows.num_rows() == 0 {
@@ -72,6 +110,7 @@ impl Warning {
                     sequence: sequences.value(row),
                     id: ids.value(row).to_owned(),
                     json: json.to_string(),
+                    is_unknown: false,
                 })
             })
             .collect()
@@ -88,7 +127,7 @@ pub struct Topic {
     /// See [`crate::ship::Shipment::fingerprint`].
     fingerprint: Option<u64>,
     /// Sent, and perhaps acknowledged, since the last commit.
-    sent: HashSet<(i64, i64)>,
+    sent: HashSet<String>,
 }
 
 impl Topic {
@@ -125,7 +164,7 @@ impl Topic {
         format!("topic-{partition}")
     }
 
-    async fn uncommitted(&self, committed: &BTreeMap<u32, u64>) -> Result<HashSet<(i64, i64)>, Error> {
+    async fn uncommitted(&self, committed: &BTreeMap<u32, u64>) -> Result<HashSet<String>, Error> {
         let (mut start, mut ends) = (Vec::new(), BTreeMap::new());
         for partition in 0..self.partitions {
             let tp = TopicPartition::new(self.name.as_str(), partition as i32);
@@ -149,7 +188,8 @@ impl Topic {
                 if message.header(FINGERPRINT) != Some(ours.as_bytes()) {
                     continue;
                 }
-                sent.extend(message.header(CHANGE).and_then(parse_change));
+                let name = message.header(CHANGE).and_then(|name| std::str::from_utf8(name).ok());
+                sent.extend(name.map(str::to_owned));
             }
             for (tp, next) in batch.next_offsets() {
                 if ends.get(&tp.partition).is_some_and(|end| next >= *end) {
@@ -165,18 +205,18 @@ impl Topic {
         Ok(sent)
     }
 
-    /// Sends what was not sent yet, in the order of the changes, and waits until it is acknowledged.
+    /// Sends what was not sent yet, in the order of the changes, after what is unknown now, and waits until it is acknowledged.
     pub async fn send(&mut self, mut warnings: Vec<Warning>) -> Result<u64, Error> {
-        warnings.sort_by_key(|warning| (warning.shard, warning.sequence));
+        warnings.sort_by_key(|warning| (!warning.is_unknown, warning.shard, warning.sequence));
         let mut count = 0;
         let fingerprint = self.fingerprint_text();
         for run in warnings.chunks(RUN) {
             self.within(self.producer.ready()).await?;
             for warning in run {
-                if self.sent.contains(&(warning.shard, warning.sequence)) {
+                let change = warning.name();
+                if self.sent.contains(&change) {
                     continue;
                 }
-                let change = format!("{}:{}", warning.shard, warning.sequence);
                 self.producer.send(Outgoing {
                     topic: &self.name,
                     partition: None,
@@ -186,7 +226,7 @@ impl Topic {
                     timestamp_ms: None,
                 })?;
                 // Noted now: after a time-out it is still on its way, and must not be sent a second time.
-                self.sent.insert((warning.shard, warning.sequence));
+                self.sent.insert(change);
                 count += 1;
             }
         }
@@ -234,9 +274,4 @@ impl Topic {
             }),
         }
     }
-}
-
-fn parse_change(header: &[u8]) -> Option<(i64, i64)> {
-    let (shard, sequence) = std::str::from_utf8(header).ok()?.split_once(':')?;
-    Some((shard.parse().ok()?, sequence.parse().ok()?))
 }

@@ -144,15 +144,17 @@ impl Scene {
         let mut rows = Vec::new();
         for (id, place, division) in warnings {
             self.sequence += 1;
+            // `-w1`: it is cleared.
+            let (id, state) = id.strip_prefix('-').map_or((*id, "raised"), |id| (id, "cleared"));
             rows.push(vec![
                 Value::Int(place % 2),
                 Value::Int(self.sequence as i64),
                 Value::Text("insert".into()),
                 Value::Timestamp(1_700_000_000_000),
-                Value::Text((*id).to_owned()),
+                Value::Text(id.to_owned()),
                 Value::Int(*place),
                 Value::Text((*division).to_owned()),
-                Value::Text("raised".into()),
+                Value::Text(state.into()),
                 Value::Text(format!(
                     r#"{{"area_m2":40,"facts":[{{"column":"landlord_phone","value":"{CANARY}"}}]}}"#
                 )),
@@ -371,8 +373,9 @@ async fn a_lake_that_was_built_anew_is_delivered_anew_and_so_are_its_warnings() 
         scene.put(&[(1, NANJING, rooms), (3, NANJING, rooms)]).await;
     }
     scene.warn(&[("w1", 3, NANJING), ("w2", 5, NANJING)]).await;
+    scene.warn(&[("-w1", 3, NANJING), ("w9", 2, SUZHOU), ("w3", 3, NANJING)]).await;
     let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
-    assert_eq!(reports[0].total().sent, 2);
+    assert_eq!(reports[0].total().sent, 4);
 
     // Its versions and sequences are lower than those that the centre has, and mean something else.
     std::fs::remove_dir_all(scene.path("lake")).unwrap();
@@ -382,12 +385,30 @@ async fn a_lake_that_was_built_anew_is_delivered_anew_and_so_are_its_warnings() 
     scene.put(&[(3, NANJING, 9)]).await;
     scene.warn(&[("w3", 3, NANJING)]).await;
     let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
-    assert_eq!((total(&reports, "nanjing"), reports[0].total().sent), ((3, 3, 0, 0), 1));
+    // w2 was told as firing, and nobody knows it any more; w1 was told as cleared, w9 never, w3 is known.
+    assert_eq!((total(&reports, "nanjing"), reports[0].total().sent), ((3, 3, 0, 0), 2));
     assert_eq!(scene.base("nanjing").await, BTreeMap::from([(3, 9)]));
     assert_eq!(scene.changes("nanjing", "places_changes").await, [1]);
     assert_eq!(scene.changes("nanjing", "warnings_changes").await, [2]);
     let topic = "centre.nanjing.warnings";
-    assert_eq!(messages(&client, topic).await.len(), 3);
+    let told = messages(&client, topic).await;
+    assert_eq!(told.len(), 6);
+    let of =
+        |id: &str| told.iter().filter(|(key, _)| key == id).map(|(_, json)| json.clone()).collect::<Vec<_>>();
+    let w2 = of("w2");
+    let cleared = w2.iter().find(|json| json["state"] == "cleared").unwrap();
+    assert_eq!((w2.len(), &cleared["place_id"], &cleared["operation"]), (2, &5.into(), &"update".into()));
+    assert!(cleared["recorded_at"].as_str() > w2[0]["recorded_at"].as_str(), "{w2:?}");
+    assert_eq!(
+        cleared["recorded_at"].as_str().map(str::len),
+        of("w3")[0]["recorded_at"].as_str().map(str::len),
+        "a time is written as ever: {cleared} {:?}",
+        of("w3")
+    );
+    assert!(!cleared.to_string().contains(CANARY), "{cleared}");
+    assert_eq!((of("w1").len(), of("w9").len(), of("w3").len()), (2, 0, 2));
+    let audit = std::fs::read_to_string(scene.path("audit.jsonl")).unwrap();
+    assert_eq!(audit.matches("does not know these warnings").count(), 1, "{audit}");
 
     // And it goes on from there.
     scene.put(&[(5, NANJING, 1)]).await;
@@ -395,6 +416,48 @@ async fn a_lake_that_was_built_anew_is_delivered_anew_and_so_are_its_warnings() 
     let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
     assert_eq!((total(&reports, "nanjing").1, reports[0].total().sent), (3, 1));
     assert_eq!(scene.base("nanjing").await, BTreeMap::from([(3, 9), (5, 1)]));
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_lake_does_not_know_any_more_is_cleared_once_and_only_in_the_area() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(BrokerConfig::new(folder.path())).await.unwrap();
+    let client = Client::new(&ClientConfig::at(broker.bootstrap())).unwrap();
+    let mut scene = Scene::new();
+    let topic = "centre.nanjing.warnings";
+    scene.write_grant("nanjing", &grant("nanjing", "32", "  warnings_topic: true\n"));
+    scene.warn(&[("w1", 3, NANJING), ("w2", 2, SUZHOU)]).await;
+    scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    let table = scene.path("out/nanjing/warnings_changes");
+    let kept = scene.path("kept");
+    copy(&table, &kept);
+
+    // Another lake, and another area, of which 苏州 is no part; the commit is lost twice.
+    std::fs::remove_dir_all(scene.path("lake")).unwrap();
+    scene.lake = Lake::open(scene.path("lake").to_str().unwrap(), layout()).unwrap();
+    scene.sequence = 0;
+    scene.warn(&[("w4", 3, NANJING)]).await;
+    scene.write_grant("nanjing", &grant("nanjing", "3201", "  warnings_topic: true\n"));
+    for (round, sent) in [(0, 2), (1, 0), (2, 0)] {
+        std::fs::remove_dir_all(&table).unwrap();
+        copy(&kept, &table);
+        let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+        assert_eq!(reports[0].total().sent, sent, "round {round}");
+    }
+    let told = messages(&client, topic).await;
+    let states = |id: &str| {
+        let of = told.iter().filter(|(key, _)| key == id);
+        let mut states: Vec<_> = of.map(|(_, json)| json["state"].as_str().unwrap().to_owned()).collect();
+        states.sort();
+        states
+    };
+    assert_eq!(states("w1"), ["cleared", "raised"]);
+    assert_eq!(states("w2"), ["raised"], "of another area nothing is said any more");
+    assert_eq!(states("w4"), ["raised"]);
+    // It was committed at last: nothing is cleared again.
+    let reports = scene.delivery(Some(client.clone())).unwrap().deliver_once().await;
+    assert_eq!(reports[0].total().sent, 0);
     broker.stop().await.unwrap();
 }
 
