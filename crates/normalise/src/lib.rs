@@ -16,7 +16,7 @@
 //! [`resolve`] an address to its place; [`diff`] what a record changes; [`dump`] what the end of a full dump changes;
 //! [`emit`] frames and rejections; [`state`] what is remembered; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
 //! [`accounting`] received = accepted + quarantined + unchanged; [`gazetteer`] which gazetteer is in force and
-//! how one is made; [`replay`] quarantined records once more; [`revise`] records once more that another gazetteer
+//! how one is made; [`quarantine`] what of it counts; [`replay`] quarantined records once more; [`revise`] records once more that another gazetteer
 //! answers otherwise; [`events`] what is logged and counted.
 
 pub mod accounting;
@@ -28,6 +28,7 @@ pub mod emit;
 mod error;
 mod events;
 pub mod gazetteer;
+pub mod quarantine;
 pub mod replay;
 pub mod resolve;
 pub mod revise;

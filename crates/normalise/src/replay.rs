@@ -13,7 +13,7 @@ use serde::Serialize;
 use yibiao_records::{FeedId, NextOffset, Reason, TopicPartition};
 use yibiao_topics::{Client, Outgoing, message::header};
 
-use crate::{Error, decode::ORIGIN};
+use crate::{Error, decode::ORIGIN, quarantine::Begin};
 
 const BATCH_RECORDS: usize = 1_000;
 const WAIT: Duration = Duration::from_millis(500);
@@ -54,12 +54,14 @@ pub async fn replay(client: &Client, feed: &FeedId, reasons: &[Reason]) -> Resul
         None => Done::new(),
     };
 
+    let begin = Begin::load(&cursors, feed).await?;
     let quarantine = feed.quarantine_topic();
     let (mut start, mut ends) = (Vec::new(), BTreeMap::new());
     for partition in 0..client.partitions(&quarantine).await? as i32 {
         let tp = TopicPartition::new(quarantine.as_str(), partition);
         let marks = client.watermarks(&tp).await?;
         let first = wanted.iter().map(|reason| position(&done, reason, partition)).min().unwrap_or_default();
+        let first = first.max(begin.of(partition));
         // What retention has taken away cannot be replayed.
         let next = if first < marks.low { NextOffset::START } else { first };
         if first < marks.high && marks.low < marks.high {

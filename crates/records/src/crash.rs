@@ -23,9 +23,26 @@ pub enum CrashPoint {
     DeliverAudited,
     DeliverSent,
     DeliverCommitted,
+    SwapJournalled,
+    SwapHandedOver,
+    SwapQuarantined,
+    SwapSetAside,
+    SwapMoved,
+    SwapDropped,
 }
 
 impl CrashPoint {
+    /// Those between the writes of one swap of tables, in their order. Stages do not come by them.
+    pub const SWAP: [CrashPoint; 6] = [
+        CrashPoint::SwapJournalled,
+        CrashPoint::SwapHandedOver,
+        CrashPoint::SwapQuarantined,
+        CrashPoint::SwapSetAside,
+        CrashPoint::SwapMoved,
+        CrashPoint::SwapDropped,
+    ];
+
+    /// Those of the stages.
     pub const ALL: [CrashPoint; 19] = [
         CrashPoint::ConnectSent,
         CrashPoint::ConnectAcknowledged,
@@ -69,6 +86,12 @@ impl CrashPoint {
             CrashPoint::DeliverAudited => "deliver-audited",
             CrashPoint::DeliverSent => "deliver-sent",
             CrashPoint::DeliverCommitted => "deliver-committed",
+            CrashPoint::SwapJournalled => "swap-journalled",
+            CrashPoint::SwapHandedOver => "swap-handed-over",
+            CrashPoint::SwapQuarantined => "swap-quarantined",
+            CrashPoint::SwapSetAside => "swap-set-aside",
+            CrashPoint::SwapMoved => "swap-moved",
+            CrashPoint::SwapDropped => "swap-dropped",
         }
     }
 
@@ -97,7 +120,8 @@ mod armed {
     fn armed() -> Option<(CrashPoint, AtomicU32)> {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, nth) = text.split_once(':')?;
-        let point = CrashPoint::ALL.into_iter().find(|point| point.as_str() == name)?;
+        let point =
+            CrashPoint::ALL.into_iter().chain(CrashPoint::SWAP).find(|point| point.as_str() == name)?;
         Some((point, AtomicU32::new(nth.parse().ok()?)))
     }
 

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use yibiao_connectors::SourceConfig;
 use yibiao_records::FeedId;
 
+use crate::in_use;
+
 /// The stages that a process can run. A shard's fusion, its projection to the lake and its live rows belong to
 /// one process at a time, because a state store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
@@ -92,7 +94,15 @@ fn all_stages() -> Vec<Stage> {
 }
 
 impl Config {
+    /// Refuses a data folder in which a swap of tables was cut short.
     pub fn read(path: &Path) -> Result<Self> {
+        let config = Self::parse(path)?;
+        in_use::refuse_half_done(&config.data)?;
+        Ok(config)
+    }
+
+    /// As [`Config::read`], for the command that goes on with a swap.
+    pub fn parse(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading the configuration {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))

@@ -11,6 +11,7 @@
 mod commands;
 pub mod config;
 mod gauges;
+pub mod in_use;
 pub mod installation;
 pub mod pipeline;
 #[cfg(feature = "profile")]

@@ -28,6 +28,7 @@ use yibiao_topics::{Client, TopicSpec};
 
 use crate::{
     config::{Config, Layout, Stage},
+    in_use::InUse,
     installation::Installation,
     status::Status,
 };
@@ -61,11 +62,14 @@ pub struct Pipeline {
     keeper: Option<gazetteer_keeper::Keeper>,
     delivery: Option<Delivery>,
     checkpointer: Option<Arc<tokio::sync::Mutex<Checkpointer>>>,
+    /// None for a shadow, which has a folder of its own.
+    in_use: Option<InUse>,
 }
 
 impl Pipeline {
     /// Makes the topics and opens the stages' state; nothing runs yet.
     pub async fn open(config: Config, stages: &[Stage], mode: Mode) -> Result<Self> {
+        let in_use = InUse::with_others(&config.data)?;
         let installation = Installation::load(&config.pipelines)?;
         if let Some(unknown) = config.sources.keys().find(|feed| installation.contracts.get(feed).is_none()) {
             bail!(
@@ -75,7 +79,8 @@ impl Pipeline {
         }
         let (layout, client) = (config.layout(), Client::new(&config.kafka)?);
         let feeds = installation.contracts.iter().map(|contract| contract.feed.clone()).collect();
-        let pipeline = Self::over(config, layout, installation, client, feeds, stages, mode)?;
+        let mut pipeline = Self::over(config, layout, installation, client, feeds, stages, mode)?;
+        pipeline.in_use = Some(in_use);
         pipeline.client.ensure(&pipeline.topics()).await.context("making the topics")?;
         Ok(pipeline)
     }
@@ -113,6 +118,7 @@ impl Pipeline {
             keeper: None,
             delivery: None,
             checkpointer: None,
+            in_use: None,
             config,
         })
     }

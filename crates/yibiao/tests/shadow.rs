@@ -1,6 +1,8 @@
 //! Shadows as their users make them: the program as processes, on a broker, beside the real stages.
 #![allow(clippy::unwrap_used)]
 
+#[path = "shadow/swap.rs"]
+mod swap;
 #[path = "shadow/world.rs"]
 mod world;
 

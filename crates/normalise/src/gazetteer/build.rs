@@ -93,11 +93,7 @@ impl Builder {
 
     /// Reads the topics up to the end that they have now, makes a gazetteer, and puts it in force.
     pub async fn build(&mut self) -> Result<Report, Error> {
-        let mut facts_read = 0;
-        for kind in [PLACE_KIND, NAME_KIND] {
-            let kind = self.kinds.get(kind).cloned().expect("invariant: both kinds were found in `new`");
-            facts_read += self.gather(&kind).await?;
-        }
+        let facts_read = self.gather_all().await?;
         let job = Job {
             folder: self.editions.folder().clone(),
             store: self.store.clone(),
@@ -120,6 +116,27 @@ impl Builder {
             "gazetteer built"
         );
         Ok(report)
+    }
+
+    /// Reads the topics up to the end that they have now, and makes nothing of it yet.
+    pub async fn gather_all(&self) -> Result<u64, Error> {
+        let mut facts_read = 0;
+        for kind in [PLACE_KIND, NAME_KIND] {
+            let kind = self.kinds.get(kind).cloned().expect("invariant: both kinds were found in `new`");
+            facts_read += self.gather(&kind).await?;
+        }
+        Ok(facts_read)
+    }
+
+    /// What was gathered came over other topics of the same names: std topics are read from here on, and no fact of a raw record
+    /// that lies before its raw partition's position is taken.
+    pub fn read_on_from(&self, positions: &[(TopicPartition, NextOffset)]) -> Result<(), Error> {
+        let mut batch = self.store.batch();
+        for (tp, next) in positions {
+            batch.put(POSITIONS, tp.to_string().into_bytes(), next.get().to_le_bytes());
+        }
+        batch.commit()?;
+        Ok(self.store.persist()?)
     }
 
     /// Brings the store up to the end that the kind's topic has now.
@@ -151,7 +168,9 @@ impl Builder {
             let mut folded = Folded::default();
             for message in &batch.messages {
                 let (Some(header), Some(value)) = (message.frame()?, message.value()) else { continue };
-                facts += folded.frame(Frame::decode(header, value, kind)?, kind)?;
+                let raw = TopicPartition::new(header.raw_topic.as_str(), header.raw_partition);
+                let from = self.position(&raw)?;
+                facts += folded.frame(Frame::decode(header, value, kind)?, kind, from)?;
             }
             let next = batch.next_offsets();
             self.write(kind, folded, &next)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use yibiao_records::{FactKind, Frame, PlaceId, Statement, Value, cells};
+use yibiao_records::{FactKind, Frame, NextOffset, PlaceId, Statement, Value, cells};
 
 use crate::Error;
 
@@ -21,11 +21,15 @@ pub(super) struct Held {
 }
 
 impl Folded {
-    pub fn frame(&mut self, frame: Frame, kind: &FactKind) -> Result<u64, Error> {
+    /// Takes the facts of raw records at `from` or later.
+    pub fn frame(&mut self, frame: Frame, kind: &FactKind, from: NextOffset) -> Result<u64, Error> {
         let facts = frame.facts(kind)?;
         let count = facts.len() as u64;
         for fact in facts {
             let raw = (fact.raw.offset, fact.raw.index);
+            if raw.0 < from.get() {
+                continue;
+            }
             // A fact id always comes from one raw partition, so that its positions can be compared.
             if self.facts.get(fact.id.as_bytes()).is_some_and(|held| held.raw >= raw) {
                 continue;

@@ -11,8 +11,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use yibiao_address::StandardAddress;
 use yibiao_broker::Broker;
-use yibiao_normalise::{Error, GazetteerBuilder, Normaliser, replay};
-use yibiao_records::{Fact, NextOffset, RawPosition, Reason, Statement};
+use yibiao_normalise::{Editions, Error, GazetteerBuilder, GazetteerFolder, Normaliser, replay};
+use yibiao_records::{Fact, NextOffset, RawPosition, Reason, Statement, TopicPartition};
 use yibiao_topics::{ClientConfig, Layout, Outgoing};
 
 use crate::{
@@ -85,6 +85,31 @@ async fn readings_wait_for_a_gazetteer_then_flow_and_a_restart_goes_on_where_it_
     );
     let read: i64 = used.map(|partition| partition.next.get()).sum();
     assert_eq!(read as u64, account.counts.received, "every offset has one outcome");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_takes_no_fact_of_raw_records_that_were_gathered_over_other_topics() {
+    let site = Site::start().await;
+    let running = site.run();
+    site.produce_city(&city()).await;
+    running.received(POLICE, city().len() as u64).await;
+    let folder = GazetteerFolder::new(site.dir.path().join("other")).unwrap();
+    let editions = Editions::open(folder).unwrap();
+    let mut builder = GazetteerBuilder::new(&editions, &site.kinds, &site.client, &site.config()).unwrap();
+    let raw = site.contracts[POLICE].feed.raw_topic();
+    let mut gathered = Vec::new();
+    for partition in 0..site.client.partitions(&raw).await.unwrap() as i32 {
+        let of = TopicPartition::new(raw.as_str(), partition);
+        gathered.push((of.clone(), site.client.watermarks(&of).await.unwrap().high));
+    }
+    builder.read_on_from(&gathered).unwrap();
+    assert!(matches!(builder.build().await, Err(Error::NoStandardAddresses { .. })));
+    let room = city().into_iter().find(|row| row.place == place("QH-1-1-201").get() as u64).unwrap();
+    let room = StandardAddress { place: place("QH-1-1-301").get() as u64, room: "301室".into(), ..room };
+    site.produce_city(&[room]).await;
+    running.received(POLICE, city().len() as u64 + 1).await;
+    assert_eq!(builder.build().await.unwrap().standard_addresses, 1);
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,6 +184,7 @@ const EXAMPLES: [&str; 3] = [
 
 /// An empty folder: new, or that of an earlier demo.
 fn prepare(data: &Path) -> Result<()> {
+    crate::in_use::refuse_half_done(data)?;
     if data.exists() {
         let is_empty = std::fs::read_dir(data)?.next().is_none();
         if !is_empty && !data.join(MARK).exists() {

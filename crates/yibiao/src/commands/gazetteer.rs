@@ -50,6 +50,7 @@ impl Gazetteer {
                 Ok(())
             }
             Gazetteer::Show { dir } => {
+                crate::in_use::refuse_half_done(dir.parent().unwrap_or(&dir))?;
                 let folder = GazetteerFolder::new(&dir)?;
                 let version = folder.current()?.with_context(|| {
                     format!(

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use yibiao_normalise::quarantine::Begin;
 use yibiao_records::{FeedId, Reason, TopicPartition};
 use yibiao_topics::Client;
 
@@ -70,6 +71,7 @@ struct Group {
 
 async fn show(client: &Client, feed: &FeedId, examples: usize) -> Result<()> {
     let topic = feed.quarantine_topic();
+    let begin = Begin::load(&client.cursors()?, feed).await?;
     let mut start = Vec::new();
     let mut ends = BTreeMap::new();
     for partition in
@@ -77,9 +79,10 @@ async fn show(client: &Client, feed: &FeedId, examples: usize) -> Result<()> {
     {
         let tp = TopicPartition::new(topic.as_str(), partition as i32);
         let marks = client.watermarks(&tp).await?;
-        if marks.low < marks.high {
+        let first = begin.of(tp.partition).max(marks.low);
+        if first < marks.high {
             ends.insert(tp.clone(), marks.high);
-            start.push((tp, marks.low));
+            start.push((tp, first));
         }
     }
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();

@@ -11,13 +11,15 @@ use yibiao_topics::Client;
 
 use crate::{
     config::Config,
+    in_use::InUse,
     progress::Line,
     report,
     shadow::{
-        self, Gazetteer, Name, Plan, Wanted, compare,
+        self, Gazetteer, Name, Plan, Ready, Wanted, compare,
         folder::{self, Folder},
         plan::Asked,
         ranges::Moment,
+        swap,
     },
 };
 
@@ -31,6 +33,13 @@ pub enum Shadow {
     Compare(Compare),
     /// The shadows of this installation.
     List {
+        #[arg(long, default_value = "yibiao.toml")]
+        config: PathBuf,
+    },
+    /// Put the shadow's tables in the place of the present ones, while all stages are stopped. The former are kept aside. Cut
+    /// short, it is gone on with by the same command, and no other starts before.
+    Swap {
+        name: Name,
         #[arg(long, default_value = "yibiao.toml")]
         config: PathBuf,
     },
@@ -114,6 +123,7 @@ impl Shadow {
             Shadow::Run(run) => run.run().await,
             Shadow::Compare(compare) => compare.run().await,
             Shadow::List { config } => list(&config),
+            Shadow::Swap { name, config } => swap(&config, &name).await,
             Shadow::Drop { name, config } => drop(&config, &name).await,
         }
     }
@@ -130,18 +140,7 @@ impl Run {
         for feed in &ready.without_topic {
             writeln!(std::io::stdout(), "{feed} is left out: nothing was ever sent to its raw topic")?;
         }
-        let (progress, mut line) = (ready.progress(), Line::default());
-        let worked = tokio::select! {
-            worked = line.while_working(progress, ready.work()) => Some(worked),
-            stopped = super::until_stopped() => { stopped?; None }
-        };
-        match worked {
-            Some(worked) => worked?,
-            None => {
-                ready.pipeline.stop().await?;
-                bail!("stopped: `yibiao shadow run {}` goes on from here", self.name);
-            }
-        }
+        work(&mut ready).await?;
         if let Some(accounting) = &ready.pipeline.accounting {
             writeln!(std::io::stdout(), "{}", report::accounting(&accounting.feeds()))?;
         }
@@ -153,6 +152,42 @@ impl Run {
         )?;
         Ok(())
     }
+}
+
+/// To the end of its plan, with a line of progress.
+async fn work(ready: &mut Ready) -> Result<()> {
+    let (progress, mut line) = (ready.progress(), Line::default());
+    let worked = tokio::select! {
+        worked = line.while_working(progress, ready.work()) => Some(worked),
+        stopped = super::until_stopped() => { stopped?; None }
+    };
+    match worked {
+        Some(worked) => worked,
+        None => {
+            ready.pipeline.stop().await?;
+            bail!("stopped: `yibiao shadow run {}` goes on from here", ready.plan.name);
+        }
+    }
+}
+
+async fn swap(config: &Path, name: &Name) -> Result<()> {
+    let config = Config::parse(config)?;
+    let alone = InUse::alone(&config.data)?;
+    if swap::Journal::read(&config.data)?.is_none() {
+        swap::check(&config, name).await?;
+        let mut ready =
+            shadow::run(config.clone(), name, Wanted { extend: true, ..Wanted::default() }).await?;
+        work(&mut ready).await?;
+        swap::begin(&config, &alone, ready).await?;
+    }
+    swap::finish(&config, &alone, name).await?;
+    writeln!(
+        std::io::stdout(),
+        "the tables of {name} are in the place of the present ones, and go on from there when the stages start; the former lie \
+         in {}: delete them when nobody wants to look at them",
+        swap::former(&config.data, name).display()
+    )?;
+    Ok(())
 }
 
 /// What it is made of, in a few lines.

@@ -39,6 +39,7 @@ impl Sql {
     pub async fn run(self) -> Result<()> {
         let (lake, gazetteer, pipelines, shards) = match self.lake {
             Some(lake) => {
+                crate::in_use::refuse_half_done(lake.parent().unwrap_or(&lake))?;
                 let gazetteer = lake.join("../gazetteer");
                 // A folder does not say over how many shards its places are spread: then no bucket follows from a place.
                 (lake, gazetteer, self.pipelines, 0)

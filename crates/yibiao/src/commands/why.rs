@@ -58,7 +58,10 @@ impl StateArgs {
                 let config = Config::read(config)?;
                 (config.pipelines.clone(), config.layout(), Some(config.topics.std_partitions))
             }
-            (None, Some(data)) => (self.pipelines.clone(), crate::config::Layout::new(data), None),
+            (None, Some(data)) => {
+                crate::in_use::refuse_half_done(data)?;
+                (self.pipelines.clone(), crate::config::Layout::new(data), None)
+            }
             (None, None) => bail!("say where the state lies: --config yibiao.toml, or --data data/demo"),
         };
         let installation = Installation::load(&pipelines)?;

@@ -18,7 +18,7 @@ use yibiao_tables::{
 use yibiao_topics::Client;
 
 use super::Pipeline;
-use crate::{config::Config, status::Status};
+use crate::{config::Config, shadow::swap, status::Status};
 
 /// Of each shard. A shard has eight keyspaces with a memtable each, so these bound a process's memory more than
 /// anything else: four shards with the store's defaults needed 3 GB.
@@ -35,6 +35,8 @@ pub(super) struct Fusing {
     client: Client,
     lake: Lake,
     status: Status,
+    /// The shards of a shadow are nobody's but its own.
+    is_shadow: bool,
 }
 
 impl Fusing {
@@ -48,6 +50,14 @@ impl Fusing {
 
     /// Opens these shards, or takes them where they move.
     pub async fn open(&self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
+        let shards = self.open_or_take(numbers).await?;
+        if !self.is_shadow {
+            swap::states(&self.config.data, &shards)?;
+        }
+        Ok(shards)
+    }
+
+    async fn open_or_take(&self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
         let options = yibiao_state::Options {
             cache_bytes: SHARD_CACHE_BYTES,
             write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
@@ -109,6 +119,7 @@ impl Pipeline {
             client: self.client.clone(),
             lake: self.lake.clone(),
             status: self.status.clone(),
+            is_shadow: self.in_use.is_none(),
         }
     }
 

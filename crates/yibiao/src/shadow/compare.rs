@@ -85,7 +85,10 @@ pub async fn compare(config: &Config, name: &Name, wanted: &Wanted) -> Result<Co
     let mut tables = tables::facts(&sides, wanted.examples).await?;
     tables.push(tables::places(&sides, wanted.examples).await?);
     let warnings = tables::warnings(&sides, wanted.examples).await?;
-    let quarantine = quarantine::compare(&here.client, &there.client, &plan, &sides, wanted.examples).await?;
+    let cursors = if other.is_none() { Some(client.cursors()?) } else { None };
+    let (ours, theirs) = (&here.client, &there.client);
+    let quarantine =
+        quarantine::compare(ours, theirs, cursors.as_ref(), &plan, &sides, wanted.examples).await?;
     let rows = tables.iter().chain(warnings.values()).map(TableDifference::differences);
     let refused = quarantine.values().map(FeedQuarantine::differences);
     let mut comparison = Comparison {

@@ -74,9 +74,7 @@ pub async fn run(config: Config, name: &Name, wanted: Wanted) -> Result<Ready> {
     let builds = plan.gazetteer == Some(Gazetteer::Own) && gazetteer.current()?.is_none();
     let view = client.seeing(plan.view())?;
     let feeds = plan.feeds.keys().cloned().collect();
-    let mut config = Config { sources: BTreeMap::new(), ..config };
-    // Its shards are its own, whoever has the real ones.
-    (config.fusion.checkpoints, config.fusion.shards) = (None, Vec::new());
+    let config = Config { sources: BTreeMap::new(), ..config };
     let pipeline = Pipeline::open_shadow(config, layout, installation, view, feeds, builds).await?;
     Ok(Ready { folder, plan, pipeline, without_topic })
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use yibiao_topics::{Client, ClientConfig, TopicPartition};
+use yibiao_topics::{Client, ClientConfig, Message, NextOffset, Outgoing, TopicPartition};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -144,10 +144,58 @@ impl World {
         self.place(FEEDS[2], "jsonl", &cases.concat());
     }
 
-    /// Another folder of pipelines, in which a text of one file is another.
-    pub fn other_pipelines(&self, name: &str, file: &str, text: &str, replaced: &str) -> PathBuf {
+    /// From now on the shards may move to another process.
+    pub fn move_shards(&self) {
+        let mut config = fs::read_to_string(self.path("yibiao.toml")).unwrap();
+        config.push_str(&format!("[fusion]\ncheckpoints = {:?}\n", self.path("checkpoints")));
+        fs::write(self.path("yibiao.toml"), config).unwrap();
+    }
+
+    /// Who ever took a shard.
+    pub fn owners(&self) -> Vec<PathBuf> {
+        let is_owner = |file: &PathBuf| {
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("owner-"))
+        };
+        walk(&self.path("checkpoints")).into_iter().filter(is_owner).collect()
+    }
+
+    /// From now on the stages also deliver, to a centre that may have everything of 南京.
+    pub fn deliver_to_nanjing(&self) {
+        let grant = "id: nanjing\ntitle: 南京\narea: \"3201\"\npurposes: [房屋安全监管]\nuntil: 2099-12-31\ntables:\n  - name: places\n  \
+                     - name: warnings\n  - name: fact_water\nform:\n  delta: {folder: nanjing}\n  warnings_topic: true\n";
+        fs::write(self.path("pipelines/deliveries/nanjing.yaml"), grant).unwrap();
+        let config = fs::read_to_string(self.path("yibiao.toml")).unwrap();
+        let config = config.replace("\"fusion\"]", "\"fusion\", \"deliver\"]");
+        fs::write(self.path("yibiao.toml"), config).unwrap();
+    }
+
+    /// The topic of warnings of that centre: id and state of each message, in their order.
+    pub fn told(&self) -> Vec<(String, String)> {
+        let messages = self.messages(|topic| topic == "centre.nanjing.warnings");
+        let told = messages.iter().map(|message| {
+            let json: Value = serde_json::from_slice(message.value().unwrap()).unwrap();
+            let cell = |name: &str| json[name].as_str().unwrap().to_owned();
+            (cell("warning_id"), cell("state"))
+        });
+        told.collect()
+    }
+
+    /// A copy of the configuration's folder of pipelines.
+    pub fn copy_of_pipelines(&self, name: &str) -> PathBuf {
         let folder = self.path(name);
         copy(&self.path("pipelines"), &folder);
+        folder
+    }
+
+    /// The configuration's pipelines are as those from now on.
+    pub fn use_pipelines(&self, folder: &Path) {
+        fs::remove_dir_all(self.path("pipelines")).unwrap();
+        copy(folder, &self.path("pipelines"));
+    }
+
+    /// Another folder of pipelines, in which a text of one file is another.
+    pub fn other_pipelines(&self, name: &str, file: &str, text: &str, replaced: &str) -> PathBuf {
+        let folder = self.copy_of_pipelines(name);
         let file = folder.join(file);
         let before = fs::read_to_string(&file).unwrap();
         assert!(before.contains(text), "{} has no {text}", file.display());
@@ -213,7 +261,12 @@ impl World {
 
     /// A run that dies where it comes by a point for the nth time.
     pub fn shadow_dies(&self, point: &str, args: &[&str]) {
-        let mut command = self.command(&[&["shadow", "run"], args].concat());
+        self.dies(point, &[&["shadow", "run"], args].concat());
+    }
+
+    /// A command that dies where it comes by a point for the nth time.
+    pub fn dies(&self, point: &str, args: &[&str]) {
+        let mut command = self.command(args);
         let output = self.output(command.env("YIBIAO_CRASH_AT", point));
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(log.contains("dying at"), "it did not come by {point}: {log}");
@@ -251,6 +304,68 @@ impl World {
         })
     }
 
+    /// Every message of the real std topics, in the order of their partitions.
+    pub fn frames(&self) -> Vec<Message> {
+        self.messages(|topic| topic.starts_with("std."))
+    }
+
+    /// Every message of some topics.
+    pub fn messages(&self, of: impl Fn(&str) -> bool) -> Vec<Message> {
+        self.runtime.block_on(async {
+            let client = Client::new(&ClientConfig::at(&self.bootstrap)).unwrap();
+            let mut messages = Vec::new();
+            for (topic, partitions) in
+                client.topics().await.unwrap().into_iter().filter(|(topic, _)| of(topic))
+            {
+                for partition in 0..partitions {
+                    let tp = TopicPartition::new(topic.as_str(), partition as i32);
+                    let end = client.watermarks(&tp).await.unwrap().high;
+                    let mut at = NextOffset::START;
+                    let mut reader = client.reader("test", vec![(tp, at)]).unwrap();
+                    while at < end {
+                        let batch = reader.next_batch(100, Duration::from_millis(100)).await.unwrap();
+                        at = batch.messages.last().map_or(at, Message::next_offset);
+                        messages.extend(batch.messages);
+                    }
+                }
+            }
+            messages
+        })
+    }
+
+    /// Sends messages once more, as they were.
+    pub fn send(&self, messages: &[Message]) {
+        self.runtime.block_on(async {
+            let client = Client::new(&ClientConfig::at(&self.bootstrap)).unwrap();
+            let producer = client.producer().unwrap();
+            for message in messages {
+                let headers =
+                    message.headers().map(|(name, value)| (std::str::from_utf8(name).unwrap(), value));
+                let headers: Vec<_> = headers.collect();
+                let (key, value) = (message.key(), message.value());
+                let partition = u32::try_from(message.partition).ok();
+                let outgoing = Outgoing {
+                    topic: &message.topic,
+                    partition,
+                    key,
+                    value,
+                    headers: &headers,
+                    timestamp_ms: None,
+                };
+                producer.send(outgoing).unwrap();
+            }
+            producer.flush().await.unwrap();
+        });
+    }
+
+    pub fn wait_until(&self, done: impl Fn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < until, "it did not happen within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     pub fn topics_of_shadows(&self) -> usize {
         self.ends().keys().filter(|name| name.starts_with("shadow.")).count()
     }
@@ -268,12 +383,16 @@ impl World {
 
     /// What the shadow's facts say, by fact id; no statement may be there twice.
     pub fn assert_no_fact_twice(&self, name: &str) {
+        self.assert_no_fact_twice_in(&format!("shadow/{name}/lake"));
+    }
+
+    pub fn assert_no_fact_twice_in(&self, lake: &str) {
         for table in ["fact_place", "fact_water", "fact_dispute"] {
             let query = format!("select fact_id, raw_partition, raw_offset, raw_index from {table}");
-            let rows = self.sql(&format!("shadow/{name}/lake"), &query);
+            let rows = self.sql(lake, &query);
             let rows: Vec<String> = rows.as_array().unwrap().iter().map(Value::to_string).collect();
             let distinct: BTreeSet<&String> = rows.iter().collect();
-            assert_eq!(distinct.len(), rows.len(), "{name}: {table} holds a statement twice");
+            assert_eq!(distinct.len(), rows.len(), "{lake}: {table} holds a statement twice");
         }
     }
 }

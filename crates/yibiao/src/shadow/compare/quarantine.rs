@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use serde::Serialize;
+use yibiao_normalise::quarantine::Begin;
 use yibiao_records::{FeedId, TopicPartition};
-use yibiao_topics::{Client, Range};
+use yibiao_topics::{Client, Cursors, Range};
 
 use super::sides::Sides;
 use crate::shadow::Plan;
@@ -51,18 +52,24 @@ struct Refused {
     details: BTreeMap<(i32, i64), String>,
 }
 
-/// Compares the quarantines of every feed that the shadow has read, within what it has read.
+/// Compares the quarantines of every feed that the shadow has read, within what it has read. `cursors` say where the present
+/// quarantines begin, where `there` is the present.
 pub async fn compare(
     here: &Client,
     there: &Client,
+    cursors: Option<&Cursors>,
     plan: &Plan,
     sides: &Sides,
     examples: usize,
 ) -> Result<BTreeMap<FeedId, FeedQuarantine>> {
     let mut feeds = BTreeMap::new();
     for (feed, ranges) in &plan.feeds {
-        let shadow = Refused::read(here, feed, ranges).await?;
-        let other = Refused::read(there, feed, ranges).await?;
+        let shadow = Refused::read(here, &Begin::default(), feed, ranges).await?;
+        let begin = match cursors {
+            Some(cursors) => Begin::load(cursors, feed).await?,
+            None => Begin::default(),
+        };
+        let other = Refused::read(there, &begin, feed, ranges).await?;
         let reached = |partition: i32| {
             let shown = sides.reached.get(&(feed.raw_topic(), partition)).copied().unwrap_or(-1);
             let refused = other.records.iter().filter(|record| record.0 == partition).map(|record| record.1);
@@ -121,7 +128,12 @@ fn difference(
 const DETAILS_MAX: usize = 10_000;
 
 impl Refused {
-    async fn read(client: &Client, feed: &FeedId, ranges: &BTreeMap<i32, Range>) -> Result<Self> {
+    async fn read(
+        client: &Client,
+        begin: &Begin,
+        feed: &FeedId,
+        ranges: &BTreeMap<i32, Range>,
+    ) -> Result<Self> {
         let topic = feed.quarantine_topic();
         let partitions = match client.topics().await?.get(&topic) {
             Some(partitions) => *partitions,
@@ -131,9 +143,10 @@ impl Refused {
         for partition in 0..partitions {
             let tp = TopicPartition::new(topic.as_str(), partition as i32);
             let marks = client.watermarks(&tp).await?;
-            if marks.low < marks.high {
+            let first = begin.of(tp.partition).max(marks.low);
+            if first < marks.high {
                 ends.insert(tp.clone(), marks.high);
-                start.push((tp, marks.low));
+                start.push((tp, first));
             }
         }
         let mut refused = Self::default();
