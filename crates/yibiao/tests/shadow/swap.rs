@@ -241,6 +241,13 @@ fn what_could_not_be_done_rightly_is_refused_and_changes_nothing() {
     let refused = world.refused(&["shadow", "swap", "whole"]);
     assert!(refused.contains("an earlier swap set aside"), "{refused}");
     std::fs::remove_dir_all(world.path("data/former")).unwrap();
+    let (gazetteer, elsewhere) = (world.path("data/gazetteer"), world.path("elsewhere"));
+    std::fs::rename(&gazetteer, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &gazetteer).unwrap();
+    let refused = world.refused(&["shadow", "swap", "whole"]);
+    assert!(refused.contains("data/gazetteer is a link"), "{refused}");
+    std::fs::remove_file(&gazetteer).unwrap();
+    std::fs::rename(&elsewhere, &gazetteer).unwrap();
     assert_same(&tables(&world), &before, "after what was refused");
     assert_eq!(world.ends(), ends);
 

@@ -1,6 +1,6 @@
 //! What a swap refuses, before it changes anything, because it could not do it rightly.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::{Result, bail};
 use yibiao_normalise::state::{ShardId, ShardPrefix, State};
@@ -8,7 +8,7 @@ use yibiao_records::{FactId, NextOffset, TopicPartition};
 use yibiao_tables::Shard;
 use yibiao_topics::Client;
 
-use super::{Journal, former};
+use super::{Journal, PARTS, former};
 use crate::{
     config::{Config, Layout},
     installation::Installation,
@@ -40,8 +40,27 @@ pub async fn check(config: &Config, name: &Name) -> Result<()> {
             kept.display()
         );
     }
+    folders(config, name)?;
     topics(&Client::new(&config.kafka)?, &installation, &plan).await?;
     present(config, &installation, &plan)
+}
+
+/// What changes places can do so by a rename: it lies in the data folder itself, on the same disk.
+fn folders(config: &Config, name: &Name) -> Result<()> {
+    let disk = fs::metadata(&config.data)?.dev();
+    for folder in [config.data.clone(), config.data.join("shadow").join(name.as_str())] {
+        for part in PARTS.map(|part| folder.join(part)) {
+            let Ok(about) = fs::symlink_metadata(&part) else { continue };
+            if about.is_symlink() || about.dev() != disk {
+                bail!(
+                    "{} is a link or lies on another disk than {}: a swap moves it, and cannot",
+                    part.display(),
+                    config.data.display()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What made the shadow's tables must be what goes on with them.
