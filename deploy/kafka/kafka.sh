@@ -127,7 +127,9 @@ start() {
   for properties in "$dir"/broker-*/server.properties; do
     id=$(sed -n 's/^node.id=//p' "$properties")
     until grep -q "Kafka Server started" "$dir/broker-$id/server.log" 2>/dev/null; do
-      pid=$(pid_of "$id") || fail "broker $id ended while starting: see $dir/broker-$id/server.log and server.out"
+      pid=$(cat "$dir/broker-$id/pid")
+      # Not by what it was started as: for a moment it is not that yet.
+      kill -0 "$pid" 2>/dev/null || fail "broker $id ended while starting: see $dir/broker-$id/server.log and server.out"
       ((SECONDS < deadline)) || fail "broker $id (process $pid) was not ready within ${ready_within_s} s: see $dir/broker-$id/server.log"
       sleep 0.2
     done

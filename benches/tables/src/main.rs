@@ -3,7 +3,7 @@
 //! ```text
 //!  1. first load: an address and a reading of each place              facts/s/core, memory, disk
 //!  2. more readings of random places, in batches                      processor time a record, also with 10 and 100 rules
-//!  3. projection of everything to a lake                              time
+//!  3. projection of everything to a lake, now and then during 1 and after 2   time
 //!  4. recent changes that the lake does not have: queries             live against the base alone
 //!  5. one place, by SQL and straight from the store                   p50, p99
 //!  6. kill -9, and again until a batch is committed                   time
@@ -46,6 +46,9 @@ pub struct Args {
     /// Buckets of the base tables.
     #[arg(long, default_value_t = 64)]
     buckets: u32,
+    /// Places after which the first load is projected each time.
+    #[arg(long, default_value_t = 1_000_000)]
+    project_every: u64,
     /// Recent changes that only the shard has.
     #[arg(long, default_value_t = 200_000)]
     recent: u64,

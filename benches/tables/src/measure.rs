@@ -12,10 +12,17 @@ pub struct Watch {
 }
 
 /// Seconds of the clock and of the processor.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     pub seconds: f64,
     pub cpu: f64,
+}
+
+impl std::ops::AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.seconds += more.seconds;
+        self.cpu += more.cpu;
+    }
 }
 
 impl Watch {

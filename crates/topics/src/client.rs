@@ -28,7 +28,7 @@ use crate::{
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// A broker that has just come back does not know all topics yet: it is believed after this.
-const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How long one question may take before it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
