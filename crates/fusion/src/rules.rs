@@ -8,15 +8,18 @@
 
 mod check;
 mod front;
+mod hits;
 mod personal;
 mod planned;
+mod planner;
 pub(crate) mod silent;
 mod slot;
 
 use yibiao_records::PlaceId;
 
 pub use front::{Evidence, Parameter, Pick, Rule, Shape};
-pub use planned::{Reads, Rules, Touched};
+pub use planned::{Rules, Touched};
+pub use planner::Reads;
 
 /// A rule holds at a place.
 #[derive(Debug, Clone, PartialEq)]
