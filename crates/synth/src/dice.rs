@@ -28,6 +28,7 @@ pub(crate) enum Domain {
     Break = 19,
     Stranger = 20,
     Schedule = 21,
+    Silence = 22,
 }
 
 /// One stream. Its arithmetic is our own (not `rand`'s distributions), so that a newer `rand` does not change a city.

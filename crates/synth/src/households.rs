@@ -105,6 +105,9 @@ const SHARES: [(Kind, f64); 13] = [
     (Kind::Empty, 8.2),
 ];
 
+/// Of the dwellings in which families or tenants live and are known to, so many fall silent.
+const SILENT: f64 = 0.004;
+
 /// One dwelling's people and habits; kept for every dwelling, so it is small.
 #[derive(Debug, Clone)]
 pub(crate) struct Household {
@@ -122,6 +125,8 @@ pub(crate) struct Household {
     /// First and last crowded day; before 0 or from `days` on: begun before, or going on after, the plan.
     pub crowded_from: i16,
     pub crowded_to: i16,
+    /// From this day on neither its water nor its electricity meter is read, though somebody lives there; `i16::MAX`: never.
+    pub silent_from: i16,
     pub has_gas: bool,
     /// What a person here uses, against the norm.
     factors: [f32; 3],
@@ -150,6 +155,7 @@ impl Household {
             registered: 0,
             crowded_from: i16::MAX,
             crowded_to: i16::MIN,
+            silent_from: i16::MAX,
             has_gas: dice.chance(0.9),
             factors: [0.24, 0.28, 0.30].map(|spread| dice.around_one(spread) as f32),
             extra: [0.0; 3],
@@ -176,7 +182,16 @@ impl Household {
             home.away_from = dice.below(days as u32) as i16;
             home.away_days = dice.between(3, 9) as u8;
         }
+        home.fall_silent(&mut Dice::new(seed, Domain::Silence, u64::from(dwelling)));
         home
+    }
+
+    /// A few, early in the plan: a rule that waits for a month is to have something to say at its end.
+    fn fall_silent(&mut self, dice: &mut Dice) {
+        let is_known = self.registered > 0 || self.let_out;
+        if matches!(self.kind, Kind::Ordinary | Kind::SmallRental) && is_known && dice.chance(SILENT) {
+            self.silent_from = dice.between(1, 3) as i16;
+        }
     }
 
     fn draw_kind(&mut self, dice: &mut Dice, days: i16) {
@@ -288,6 +303,11 @@ impl Household {
         self.kind = Kind::Empty;
         (self.let_out, self.occupants, self.crowd, self.registered) = (false, 0, 0, 0);
         (self.crowded_from, self.crowded_to) = (i16::MAX, i16::MIN);
+        self.silent_from = i16::MAX;
+    }
+
+    pub fn is_silent_on(&self, day: i16) -> bool {
+        day >= self.silent_from
     }
 
     pub fn is_crowded_on(&self, day: i16) -> bool {

@@ -86,8 +86,9 @@ pub(crate) fn write_places(city: &City, dir: &Path) -> Result<u32, Error> {
     let mut places = Out::create(&dir.join("truth/places.csv"))?;
     places.line("place,parent,level")?;
     let mut dwellings = Out::create(&dir.join("truth/dwellings.csv"))?;
-    dwellings
-        .line("place,kind,city,county,occupants,crowd,registered,rooms,let_out,crowded_from,crowded_to")?;
+    dwellings.line(
+        "place,kind,city,county,occupants,crowd,registered,rooms,let_out,crowded_from,crowded_to,silent_from",
+    )?;
     let mut count = 0;
     for place in city.places() {
         let code = city.code(place);
@@ -123,7 +124,7 @@ fn dwelling_truth(city: &City, at: u32, code: &str) -> String {
         Default::default()
     };
     format!(
-        "{code},{},{},{},{},{},{},{},{},{from},{to}",
+        "{code},{},{},{},{},{},{},{},{},{from},{to},{}",
         home.kind.name(),
         county.city,
         county.name,
@@ -131,7 +132,8 @@ fn dwelling_truth(city: &City, at: u32, code: &str) -> String {
         home.crowd,
         home.registered,
         home.rooms,
-        home.let_out
+        home.let_out,
+        date(home.silent_from)
     )
 }
 

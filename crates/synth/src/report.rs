@@ -21,6 +21,9 @@ pub struct Report {
     pub dwellings_by_city: BTreeMap<String, u32>,
     pub dwellings_by_kind: BTreeMap<Kind, u32>,
     pub crowded: Crowded,
+    /// Lived in, but their water and electricity meters are not read any more.
+    #[serde(default)]
+    pub silent: u32,
     /// By feed id.
     pub feeds: BTreeMap<String, FeedReport>,
 }
@@ -106,13 +109,14 @@ impl fmt::Display for Report {
         let crowded = &self.crowded;
         writeln!(
             f,
-            "  crowded rentals {} ({} throughout, {} begin and {} end within, {} on the last day); look-alikes {}",
+            "  crowded rentals {} ({} throughout, {} begin and {} end within, {} on the last day); look-alikes {}; silent {}",
             crowded.total,
             crowded.throughout,
             crowded.begin_within,
             crowded.end_within,
             crowded.on_last_day,
-            self.look_alikes()
+            self.look_alikes(),
+            self.silent
         )?;
         writeln!(
             f,

@@ -68,7 +68,7 @@ pub fn write_city(plan: &Plan, dir: &Path, mut progress: impl FnMut(Step)) -> Re
 fn report(city: &City, places: u32, ledger: Ledger) -> Result<Report, Error> {
     let mut dwellings_by_city: BTreeMap<String, u32> = BTreeMap::new();
     let mut dwellings_by_kind: BTreeMap<Kind, u32> = Kind::ALL.into_iter().map(|kind| (kind, 0)).collect();
-    let mut crowded = Crowded::default();
+    let (mut crowded, mut silent) = (Crowded::default(), 0);
     let last = city.plan.days as i16 - 1;
     for (at, dwelling) in (0u32..).zip(&city.dwellings) {
         let name = &city.county_of(city.compound_of(Place::Dwelling(at))).city;
@@ -78,6 +78,7 @@ fn report(city: &City, places: u32, ledger: Ledger) -> Result<Report, Error> {
         }
         let home = &dwelling.home;
         *dwellings_by_kind.entry(home.kind).or_default() += 1;
+        silent += u32::from(home.is_silent_on(last));
         if home.kind == Kind::Crowded {
             crowded.total += 1;
             crowded.begin_within += u32::from(home.crowded_from >= 0);
@@ -95,6 +96,7 @@ fn report(city: &City, places: u32, ledger: Ledger) -> Result<Report, Error> {
         dwellings_by_city,
         dwellings_by_kind,
         crowded,
+        silent,
         feeds: ledger.finish()?,
     })
 }

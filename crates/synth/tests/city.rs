@@ -237,6 +237,10 @@ fn a_perfect_pipeline_scores_one() {
     let crowded = dwellings.iter().filter(|row| row[1] == Kind::Crowded.name() && row[10].is_empty());
     let warnings = score::warnings(&truth, crowded.map(|row| row[0].as_str()), report.plan.end);
     assert_eq!((warnings.precision, warnings.recall), (1.0, 1.0));
+    let silent = dwellings.iter().filter(|row| !row[11].is_empty());
+    assert_eq!(silent.clone().count() as u32, report.silent);
+    let silence = score::silence(&truth, silent.map(|row| row[0].as_str()), report.plan.end, 30);
+    assert_eq!((silence.precision, silence.recall), (1.0, 1.0));
     let kinds: HashMap<&str, usize> = dwellings.iter().fold(HashMap::new(), |mut kinds, row| {
         *kinds.entry(row[1].as_str()).or_default() += 1;
         kinds

@@ -112,7 +112,12 @@ impl<'a> Meters<'a> {
                 Some(dwelling) => dwelling.home.use_of_day(day as i16, date, &weather, &mut habit),
                 None => [habit.span(0.1, 6.0), habit.span(1.0, 60.0), habit.span(0.0, 5.0)],
             };
+            let is_silent =
+                city.dwellings.get(index as usize).is_some_and(|it| it.home.is_silent_on(day as i16));
             for (meter, dice) in self.meters.iter_mut().zip(&mut arrivals) {
+                if is_silent && meter.utility != Utility::Gas {
+                    continue;
+                }
                 if self.accounts[index as usize] & (1 << meter.utility as u8) != 0 {
                     let hundredths = (used[meter.utility as usize] * 100.0).round() as u32;
                     meter.arrive(city, ledger, dice, Reading { account: index, day, hundredths })?;

@@ -1,6 +1,7 @@
 //! How well the pipeline did, by the truth of the city. Nothing but scoring may read the truth.
 
 mod matches;
+mod silence;
 mod warnings;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use crate::Error;
 use crate::households::Kind;
 
 pub use matches::{FeedMatch, MatchScore, matches};
+pub use silence::{SilenceScore, silence};
 pub use warnings::{GRACE_DAYS, WarningScore, warnings, warnings_within};
 
 /// The truth of a city under `<dir>/truth`.
@@ -42,6 +44,8 @@ struct DwellingTruth {
     kind: Kind,
     crowded_from: Option<NaiveDate>,
     crowded_to: Option<NaiveDate>,
+    /// Its water and electricity meters are not read from here on.
+    silent_from: Option<NaiveDate>,
 }
 
 const NO_PLACE: u32 = u32::MAX;
@@ -62,11 +66,15 @@ impl Truth {
             truth.places.push(PlaceTruth { parent, dwelling: None });
             Ok(())
         })?;
-        for_each_row(&dir.join("truth/dwellings.csv"), |row: [&str; 11]| {
+        for_each_row(&dir.join("truth/dwellings.csv"), |row: [&str; 12]| {
             let at = *truth.place_at.get(row[0]).ok_or("its place is unknown")?;
             let kind = Kind::from_name(row[1]).ok_or("its kind is unknown")?;
-            truth.places[at as usize].dwelling =
-                Some(DwellingTruth { kind, crowded_from: date(row[9])?, crowded_to: date(row[10])? });
+            truth.places[at as usize].dwelling = Some(DwellingTruth {
+                kind,
+                crowded_from: date(row[9])?,
+                crowded_to: date(row[10])?,
+                silent_from: date(row[11])?,
+            });
             Ok(())
         })?;
         let mut done_at: HashMap<String, u32> = HashMap::new();
@@ -156,7 +164,8 @@ mod tests {
             "place,parent,level\nC,,compound\nB,C,building\nR1,B,dwelling\nR2,B,dwelling\nR3,B,dwelling\nR4,B,dwelling\n",
         );
         let row = |code: &str, kind: &str, from: &str, to: &str| {
-            format!("{code},{kind},南京市,鼓楼区,3,0,3,2,false,{from},{to}\n")
+            let silent = if code == "R4" { "2025-10-28" } else { "" };
+            format!("{code},{kind},南京市,鼓楼区,3,0,3,2,false,{from},{to},{silent}\n")
         };
         let dwellings = [
             "head\n".to_owned(),
@@ -218,5 +227,21 @@ mod tests {
         let score = warnings(&truth, std::iter::empty(), as_of);
         assert_eq!(score.missed["throughout"], 1);
         assert_eq!((score.precision, score.recall), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_dwelling_counts_as_silent_once_the_rule_can_know() {
+        let (_dir, truth) = hand_made();
+        let on =
+            |day: &str, warned: &[&str]| silence(&truth, warned.iter().copied(), day.parse().unwrap(), 30);
+        let score = on("2025-11-30", &["R4", "R1"]);
+        assert_eq!((score.silent, score.right, score.false_alarms, score.in_grace), (1, 1, 1, 0));
+        assert_eq!((score.precision, score.recall), (0.5, 1.0));
+        let score = on("2025-11-30", &[]);
+        assert_eq!((score.silent, score.right, score.recall), (1, 0, 0.0));
+        // The last reading was on the 27th of October; the clock of a feed may be some days behind.
+        let score = on("2025-11-27", &["R4"]);
+        assert_eq!((score.silent, score.in_grace, score.false_alarms), (0, 1, 0));
+        assert_eq!(on("2025-10-20", &["R4"]).false_alarms, 1);
     }
 }

@@ -136,8 +136,9 @@ impl Demo {
         let scores = scoring::score(&pipeline.shards, city, plan)?;
         println!("\n== Addresses matched, against the truth (which no stage reads)\n{}", scores.matches);
         println!("\n== Warnings, against the truth\n{}", scores.warnings);
-        println!("\n== Two warnings in words");
-        for warning in scoring::examples(&pipeline.shards, 2)? {
+        println!("{}", scores.silence);
+        println!("\n== Some warnings in words");
+        for warning in scoring::examples(&pipeline.shards)? {
             println!("{warning}\n");
         }
         let received = accounting.total().received;

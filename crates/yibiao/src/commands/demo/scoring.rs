@@ -6,27 +6,31 @@ use anyhow::{Context, Result};
 use yibiao_records::{PlaceId, Value};
 use yibiao_synth::{
     Plan,
-    score::{self, MatchScore, Truth, WarningScore},
+    score::{self, MatchScore, SilenceScore, Truth, WarningScore},
 };
 use yibiao_tables::{
     Shard,
     spec::{PLACES, WARNINGS},
 };
 
-/// The rule that the city's truth is about.
-const RULE: &str = "crowded_rental";
+/// The rules that the city's truth is about.
+const CROWDED: &str = "crowded_rental";
+const SILENT: &str = "silent_meters";
+/// After how many days that rule speaks first.
+const SILENT_DAYS: u64 = 30;
 /// Feeds whose addresses are resolved: the others say what the addresses are.
 const NOT_RESOLVED: [&str; 2] = ["place", "place_name"];
 
 pub struct Scores {
     pub matches: MatchScore,
     pub warnings: WarningScore,
+    pub silence: SilenceScore,
 }
 
 pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
     let truth = Truth::open(city)?;
     let mut codes: HashMap<PlaceId, String> = HashMap::new();
-    let mut warned: Vec<String> = Vec::new();
+    let (mut crowded, mut silent): (Vec<String>, Vec<String>) = Default::default();
     for shard in shards {
         let view = shard.view();
         let places = view.tables().schema(PLACES)?;
@@ -37,9 +41,11 @@ pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
             let place = row[id].as_i64().and_then(PlaceId::new).context("a place has an id")?;
             codes.insert(place, row[code].as_text().unwrap_or_default().to_owned());
         }
-        for warning in firing(shard)? {
-            let place = warning.get("place_id").and_then(Value::as_i64).and_then(PlaceId::new);
-            warned.push(place.and_then(|place| codes.get(&place)).cloned().unwrap_or_default());
+        for (rule, warned) in [(CROWDED, &mut crowded), (SILENT, &mut silent)] {
+            for warning in firing(shard, rule)? {
+                let place = warning.get("place_id").and_then(Value::as_i64).and_then(PlaceId::new);
+                warned.push(place.and_then(|place| codes.get(&place)).cloned().unwrap_or_default());
+            }
         }
     }
     // A meter's readings share its address, so one answer an account is enough: its last one.
@@ -59,32 +65,39 @@ pub fn score(shards: &[Shard], city: &Path, plan: &Plan) -> Result<Scores> {
         &truth,
         resolved.iter().map(|((feed, account), code)| (feed, account.as_str(), *code)),
     );
-    let warnings = score::warnings(&truth, warned.iter().map(String::as_str), plan.end);
-    Ok(Scores { matches, warnings })
+    let warnings = score::warnings(&truth, crowded.iter().map(String::as_str), plan.end);
+    let silence = score::silence(&truth, silent.iter().map(String::as_str), plan.end, SILENT_DAYS);
+    Ok(Scores { matches, warnings, silence })
 }
 
 /// A row of the table of warnings, by column.
 type Warning = HashMap<String, Value>;
 
-fn firing(shard: &Shard) -> Result<Vec<Warning>> {
+fn firing(shard: &Shard, rule: &str) -> Result<Vec<Warning>> {
     let view = shard.view();
     let schema = view.tables().schema(WARNINGS)?.clone();
     let mut firing = Vec::new();
     for row in view.rows(WARNINGS) {
         let warning: Warning = schema.columns.iter().map(|column| column.name.clone()).zip(row?).collect();
         let is = |column: &str, text: &str| warning.get(column).and_then(Value::as_text) == Some(text);
-        if is("rule", RULE) && !is("state", "cleared") {
+        if is("rule", rule) && !is("state", "cleared") {
             firing.push(warning);
         }
     }
     Ok(firing)
 }
 
-/// The most severe warnings, in words, with their evidence.
-pub fn examples(shards: &[Shard], count: usize) -> Result<Vec<String>> {
+/// The most severe warnings of these rules, so many of each, in words, with their evidence.
+pub fn examples(shards: &[Shard]) -> Result<Vec<String>> {
+    let mut examples = worst(shards, CROWDED, 2)?;
+    examples.extend(worst(shards, SILENT, 1)?);
+    Ok(examples)
+}
+
+fn worst(shards: &[Shard], rule: &str, count: usize) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for shard in shards {
-        all.extend(firing(shard)?);
+        all.extend(firing(shard, rule)?);
     }
     let severity = |warning: &Warning| warning.get("severity").and_then(Value::as_i64).unwrap_or(0);
     let id = |warning: &Warning| warning.get("warning_id").map(Value::to_string).unwrap_or_default();
