@@ -44,9 +44,9 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(seed: u64, processes: usize) -> Self {
-        let next = seed as usize * 4 % CrashPoint::ALL.len();
+        let next = seed as usize * 4 % CrashPoint::STAGES.len();
         let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0xfa17);
-        let point = CrashPoint::ALL[seed as usize % CrashPoint::ALL.len()];
+        let point = CrashPoint::STAGES[seed as usize % CrashPoint::STAGES.len()];
         let first = (point, nth(point, &mut dice));
         Self { dice, processes, next, first }
     }
@@ -63,8 +63,8 @@ impl Faults {
             // The connectors have no state of their own.
             14..20 => Fault::Torn { stage: stage.max(NORMALISE), bytes: self.dice.random_range(1..60) },
             20..60 => {
-                let point = CrashPoint::ALL[self.next];
-                self.next = (self.next + 1) % CrashPoint::ALL.len();
+                let point = CrashPoint::STAGES[self.next];
+                self.next = (self.next + 1) % CrashPoint::STAGES.len();
                 let nth = nth(point, &mut self.dice);
                 let both = pair && stage_of(point) == FUSION && !point.as_str().starts_with("deliver");
                 let stage = if both && self.dice.random_bool(0.5) { FUSION_BESIDE } else { stage_of(point) };

@@ -43,7 +43,7 @@ impl CrashPoint {
     ];
 
     /// Those of the stages.
-    pub const ALL: [CrashPoint; 19] = [
+    pub const STAGES: [CrashPoint; 19] = [
         CrashPoint::ConnectSent,
         CrashPoint::ConnectAcknowledged,
         CrashPoint::ConnectSaved,
@@ -121,7 +121,7 @@ mod armed {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, nth) = text.split_once(':')?;
         let point =
-            CrashPoint::ALL.into_iter().chain(CrashPoint::SWAP).find(|point| point.as_str() == name)?;
+            CrashPoint::STAGES.into_iter().chain(CrashPoint::SWAP).find(|point| point.as_str() == name)?;
         Some((point, AtomicU32::new(nth.parse().ok()?)))
     }
 
