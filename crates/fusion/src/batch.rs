@@ -280,7 +280,10 @@ impl Applier {
     fn fact(&mut self, batch: &mut Batch, shared: &Shared, fact: Fact) -> Result<(), Error> {
         let key = (fact.place, shared.kind.clone(), fact.id);
         let old = match batch.facts.get(&key) {
-            Some(known) => known.clone(),
+            Some(known) => {
+                batch.has_repeats = true;
+                known.clone()
+            }
             None => self.writer.fact(fact.place, &shared.kind, &fact.id)?.map(Arc::new),
         };
         let is_asserted = fact.statement == Statement::Assert;
@@ -383,6 +386,8 @@ struct Batch {
     recorded_at_ms: i64,
     /// None: the fact is deleted.
     facts: BTreeMap<FactKey, Option<Arc<StoredFact>>>,
+    /// More than one thing was said of some fact.
+    has_repeats: bool,
     places: BTreeMap<PlaceId, Touch>,
     said: Vec<Said>,
     warnings: BTreeMap<(PlaceId, Arc<str>, u32), Vec<Value>>,
@@ -403,6 +408,7 @@ impl Batch {
         Self {
             recorded_at_ms,
             facts: BTreeMap::new(),
+            has_repeats: false,
             places: BTreeMap::new(),
             said: Vec::new(),
             warnings: BTreeMap::new(),

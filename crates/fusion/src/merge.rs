@@ -13,6 +13,7 @@
 
 mod row;
 mod series;
+mod sources;
 mod winner;
 
 use std::{collections::HashMap, sync::Arc};

@@ -21,12 +21,17 @@ const TIMESTAMP: u32 = 6;
 /// The bytes of a `Row` message with these cells.
 pub fn encode(row: &[Value]) -> Vec<u8> {
     let mut out = Vec::with_capacity(row.iter().map(|value| cell_length(value) + 2).sum());
-    for value in row {
-        encode_key(CELLS, WireType::LengthDelimited, &mut out);
-        encode_varint(cell_length(value) as u64, &mut out);
-        encode_cell(value, &mut out);
-    }
+    append(row, &mut out);
     out
+}
+
+/// Appends the bytes of a `Row` message with these cells.
+pub fn append(row: &[Value], out: &mut Vec<u8>) {
+    for value in row {
+        encode_key(CELLS, WireType::LengthDelimited, out);
+        encode_varint(cell_length(value) as u64, out);
+        encode_cell(value, out);
+    }
 }
 
 /// The cells of a `Row` message.

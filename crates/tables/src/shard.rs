@@ -278,7 +278,7 @@ impl View {
         table: &str,
         place: PlaceId,
     ) -> impl Iterator<Item = Result<Vec<Value>, Error>> + '_ {
-        self.rows_from(table, codec::place_key(self.tables().bucket(place), place))
+        self.rows_from(table, codec::place_key(self.tables().bucket(place), place).to_vec())
     }
 
     /// The place's row in `places`, or its newest warning in `warnings`.
@@ -287,7 +287,7 @@ impl View {
         if table == WARNINGS {
             let id = self.tables().schema(WARNINGS)?.column("raised_at");
             let mut newest: Option<Vec<Value>> = None;
-            for row in self.rows_from(table, key) {
+            for row in self.rows_from(table, key.to_vec()) {
                 let row = row?;
                 let raised = |row: &Vec<Value>| id.map(|index| row[index].clone());
                 if newest.as_ref().is_none_or(|newest| raised(newest) <= raised(&row)) {
@@ -296,7 +296,7 @@ impl View {
             }
             return Ok(newest);
         }
-        self.rows_from(table, key).next().transpose()
+        self.rows_from(table, key.to_vec()).next().transpose()
     }
 
     fn rows_from(

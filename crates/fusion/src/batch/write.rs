@@ -1,9 +1,11 @@
 //! The one atomic write of a batch.
 
-use yibiao_records::{CrashPoint, Operation};
-use yibiao_tables::shard::Writing;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Applied, Applier, Batch, HOLDING, Holding, RECORDED_AT, Said, listen};
+use yibiao_records::{CrashPoint, Operation, Statement};
+use yibiao_tables::shard::{StoredFact, Writing};
+
+use super::{Applied, Applier, Batch, FactKey, HOLDING, Holding, RECORDED_AT, Said, listen};
 use crate::Error;
 
 impl Applier {
@@ -11,6 +13,7 @@ impl Applier {
         let Batch {
             recorded_at_ms,
             facts,
+            has_repeats,
             places,
             said,
             warnings,
@@ -26,15 +29,35 @@ impl Applier {
         if let Some(timers_max) = timers_max {
             writing.timers_max(timers_max);
         }
+        for said in &said {
+            match said {
+                // What stands is written beside its change, so that its bytes are made once.
+                Said::Fact(operation, said) => {
+                    let is_kept = stands(&facts, said, has_repeats);
+                    writing.fact_change(&self.fact_tables[&said.kind], *operation, said, is_kept);
+                }
+                Said::Place(Operation::Delete, place) => {
+                    let row = &places[place].row_before;
+                    writing.change(&self.places_table, Operation::Delete, *place, row);
+                }
+                Said::Place(operation, place) => {
+                    writing.put_changed_place(&self.places_table, *operation, *place, &places[place].state);
+                }
+                Said::Warning(operation, place, row) => {
+                    writing.change(&self.warnings_table, *operation, *place, row);
+                }
+            }
+        }
         for ((place, kind, id), stored) in &facts {
-            match stored {
-                Some(stored) => writing.put_fact(stored),
-                None => writing.delete_fact(*place, kind, id),
+            if stored.is_none() {
+                writing.delete_fact(*place, kind, id);
             }
         }
         for (place, touch) in &places {
-            if touch.state_changed {
+            if touch.state_changed && !(touch.row_changed && !touch.state.row.is_empty()) {
                 writing.put_place(*place, &touch.state);
+            }
+            if touch.state_changed {
                 listen::write_timers(&mut writing, *place, &touch.silences_before, &touch.state.silences);
             }
         }
@@ -43,24 +66,6 @@ impl Applier {
         }
         for ((place, rule, ordinal), row) in &warnings {
             writing.put_warning(*place, rule, *ordinal, row);
-        }
-        for said in &said {
-            match said {
-                Said::Place(operation, place) => {
-                    let touch = &places[place];
-                    let row = match operation {
-                        Operation::Delete => &touch.row_before,
-                        _ => &touch.state.row,
-                    };
-                    writing.change(&self.places_table, *operation, *place, row);
-                }
-                Said::Fact(operation, said) => {
-                    writing.fact_change(&self.fact_tables[&said.kind], *operation, said);
-                }
-                Said::Warning(operation, place, row) => {
-                    writing.change(&self.warnings_table, *operation, *place, row);
-                }
-            }
         }
         for (key, raw) in &marks {
             writing.mark(key, *raw);
@@ -75,6 +80,19 @@ impl Applier {
         CrashPoint::FusionCommitted.pass();
         Ok(applied)
     }
+}
+
+/// Whether the fact stands as it was said here; if not, something later in the batch was said of it.
+fn stands(
+    facts: &BTreeMap<FactKey, Option<Arc<StoredFact>>>,
+    said: &Arc<StoredFact>,
+    has_repeats: bool,
+) -> bool {
+    if !has_repeats {
+        return said.fact.statement == Statement::Assert;
+    }
+    let key = (said.fact.place, said.kind.clone(), said.fact.id);
+    facts.get(&key).and_then(Option::as_ref).is_some_and(|standing| Arc::ptr_eq(standing, said))
 }
 
 fn note(writing: &mut Writing<'_>, recorded_at_ms: i64, holding: Holding) {

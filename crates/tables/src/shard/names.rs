@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 
 /// Numbers are given once and never change their meaning. New ones become durable with the batch that uses them.
 #[derive(Debug, Default)]
@@ -44,6 +44,11 @@ impl Names {
         self.0.read().by_number.get(number as usize).cloned()
     }
 
+    /// For reading many. Nothing else of the names may be asked as long as it lives.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading(self.0.read())
+    }
+
     /// Names that no committed batch holds, with their numbers.
     pub fn not_durable(&self) -> Vec<(u32, Arc<str>)> {
         let inner = self.0.read();
@@ -53,5 +58,13 @@ impl Names {
 
     pub fn made_durable(&self, count: usize) {
         self.0.write().durable += count;
+    }
+}
+
+pub(super) struct Reading<'a>(RwLockReadGuard<'a, Inner>);
+
+impl Reading<'_> {
+    pub fn name(&self, number: u32) -> Option<&Arc<str>> {
+        self.0.by_number.get(number as usize)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use yibiao_records::{FactId, NextOffset, Operation, PlaceId, RawPosition, TopicPartition, Value};
+use yibiao_records::{FactId, NextOffset, Operation, PlaceId, RawPosition, Statement, TopicPartition, Value};
 use yibiao_state::Batch;
 
 use super::{
@@ -136,7 +136,7 @@ impl Writer {
         let batch = self.shard.inner.store.batch();
         let sequence = self.sequence;
         let ending = self.shard.owner().is_some().then(Ending::new);
-        Ok(Writing { writer: self, batch, sequence, recorded_at_ms, ending })
+        Ok(Writing { writer: self, batch, scratch: Scratch::default(), sequence, recorded_at_ms, ending })
     }
 }
 
@@ -145,16 +145,38 @@ impl Writer {
 pub struct Writing<'a> {
     pub(super) writer: &'a mut Writer,
     pub(super) batch: Batch,
+    scratch: Scratch,
     sequence: u64,
     recorded_at_ms: i64,
     ending: Option<Ending>,
 }
 
+/// Where values are put together before the batch takes a copy of just their size.
+#[derive(Default)]
+struct Scratch {
+    /// A row, or a fact.
+    part: Vec<u8>,
+    /// A place, or a change.
+    whole: Vec<u8>,
+}
+
 impl Writing<'_> {
     pub fn put_fact(&mut self, stored: &StoredFact) {
+        let key = self.fact_into_part(stored);
+        self.batch.put(FACTS_KEYSPACE, key, &*self.scratch.part);
+    }
+
+    /// The fact's bytes, and its key.
+    fn fact_into_part(&mut self, stored: &StoredFact) -> [u8; 28] {
         let names = &self.writer.shard.inner.names;
-        let key = codec::fact_key(stored.fact.place, names.number_or_add(&stored.kind), &stored.fact.id);
-        self.batch.put(FACTS_KEYSPACE, key, codec::fact_bytes(stored, names));
+        self.scratch.part.clear();
+        codec::put_fact(&mut self.scratch.part, stored, names);
+        codec::fact_key(stored.fact.place, names.number_or_add(&stored.kind), &stored.fact.id)
+    }
+
+    fn row_into_part(&mut self, row: &[Value]) {
+        self.scratch.part.clear();
+        codec::put_row(&mut self.scratch.part, row);
     }
 
     pub fn delete_fact(&mut self, place: PlaceId, kind: &Arc<str>, id: &FactId) {
@@ -163,28 +185,65 @@ impl Writing<'_> {
     }
 
     pub fn put_place(&mut self, place: PlaceId, state: &PlaceState) {
+        self.row_into_part(&state.row);
+        self.put_place_with_part(place, state);
+    }
+
+    /// The place, and the change of its row. Its row is put into bytes once for both.
+    pub fn put_changed_place(
+        &mut self,
+        table: &Arc<str>,
+        operation: Operation,
+        place: PlaceId,
+        state: &PlaceState,
+    ) {
+        self.row_into_part(&state.row);
+        self.put_place_with_part(place, state);
+        let head = self.change_head(table, operation, place);
+        self.log_part(&head);
+    }
+
+    fn put_place_with_part(&mut self, place: PlaceId, state: &PlaceState) {
         let inner = &self.writer.shard.inner;
         let key = codec::place_key(inner.tables.bucket(place), place);
-        self.batch.put(PLACES_KEYSPACE, key, codec::place_bytes(state, &inner.names));
+        self.scratch.whole.clear();
+        codec::put_place(&mut self.scratch.whole, state, &self.scratch.part, &inner.names);
+        self.batch.put(PLACES_KEYSPACE, key, &*self.scratch.whole);
     }
 
     pub fn put_warning(&mut self, place: PlaceId, rule: &Arc<str>, ordinal: u32, row: &[Value]) {
+        self.row_into_part(row);
         let inner = &self.writer.shard.inner;
         let rule = inner.names.number_or_add(rule);
         let key = codec::warning_key(inner.tables.bucket(place), place, rule, ordinal);
-        self.batch.put(WARNINGS_KEYSPACE, key, codec::row_bytes(row));
+        self.batch.put(WARNINGS_KEYSPACE, key, &*self.scratch.part);
     }
 
     /// Appends a row's change to the change log.
     pub fn change(&mut self, table: &Arc<str>, operation: Operation, place: PlaceId, row: &[Value]) {
+        self.row_into_part(row);
         let head = self.change_head(table, operation, place);
-        self.log(codec::change_bytes(&head, row));
+        self.log_part(&head);
     }
 
-    /// Appends what was said of a fact to the change log, where it stands as a row of the fact's table.
-    pub fn fact_change(&mut self, table: &Arc<str>, operation: Operation, said: &StoredFact) {
+    fn log_part(&mut self, head: &ChangeHead) {
+        self.scratch.whole.clear();
+        codec::put_change(&mut self.scratch.whole, head, &self.scratch.part);
+        self.log();
+    }
+
+    /// Appends what was said of a fact to the change log, where it stands as a row of the fact's table. `is_kept`: the fact
+    /// stands so from now on, and is put too.
+    pub fn fact_change(&mut self, table: &Arc<str>, operation: Operation, said: &StoredFact, is_kept: bool) {
         let head = self.change_head(table, operation, said.fact.place);
-        self.log(codec::fact_change_bytes(&head, said, &self.writer.shard.inner.names));
+        let key = self.fact_into_part(said);
+        let Scratch { part, whole } = &mut self.scratch;
+        whole.clear();
+        codec::put_fact_change(whole, &head, &key, said.fact.statement == Statement::Retract, part);
+        if is_kept {
+            self.batch.put(FACTS_KEYSPACE, key, &**part);
+        }
+        self.log();
     }
 
     fn change_head(&self, table: &Arc<str>, operation: Operation, place: PlaceId) -> ChangeHead {
@@ -192,10 +251,11 @@ impl Writing<'_> {
         ChangeHead { table, operation, place, recorded_at_ms: self.recorded_at_ms }
     }
 
-    fn log(&mut self, change: Vec<u8>) {
+    fn log(&mut self) {
+        let change = &*self.scratch.whole;
         self.sequence += 1;
         if let Some(ending) = &mut self.ending {
-            ending.change(&change);
+            ending.change(change);
         }
         self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes(), change);
     }

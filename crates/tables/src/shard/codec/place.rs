@@ -1,143 +1,59 @@
-//! What is kept of one place beside its facts, as stored bytes.
+//! What is kept of one place beside its facts, as stored bytes:
 //!
+//! ```text
+//!  1 row       a `Row`; absent where there are no facts    5 alarms    each { 1 rule: name, 2 ordinal, 3 firing,
+//!  2 facts     uint64                                                         4 severity: sint64, 5 update_key }
+//!  3 origins   each { 1 kind: name, 2 fact id,             6 winners   by merged column: 0, or 1 + number of its origin
+//!                4 recorded_at_ms, 3 valid_from_ms,        7 ranks     by merged column
+//!                5 feed: name, 6 source_key,               8 silences  each { 1 kind: name, 2 feeds: names, 3 days,
+//!                7 raw_topic: name, 8 raw_partition,                          4 waiting, 5 passed: { 1 feed, 2 day } }
+//!                9 raw_offset, 10 raw_index }
+//!  4 series    each { 1 floor_day, 2 facts_before, and by day: 3 feeds: names, 4 days as differences, 5 facts, 6 sums }
+//! ```
 //! Most of a row comes of one or two records, so what is known of a winning fact is stored once, and a winner names it
 //! by its number. A winner's value is not stored again: it stands in the row.
 
 use std::sync::Arc;
 
-use prost::Message;
-use yibiao_records::{FactId, RawPosition, Value, cells};
+use yibiao_records::{FactId, RawPosition, Value};
 
-use super::{Unreadable, name, text};
+use super::{
+    Unreadable, name, row_from,
+    wire::{
+        Field, Fields, put_bytes, put_int, put_nested, put_number, put_packed, put_signed, put_some_bytes,
+        unzigzag, zigzag,
+    },
+};
 use crate::shard::{
-    names::Names,
+    names::{Names, Reading},
     state::{Alarm, Daily, DailySeries, Due, Origin, PlaceState, Silence, Winner},
 };
 
 /// The row's columns before the merged ones: the place's id.
 const BEFORE_MERGED: usize = 1;
 
-#[derive(Clone, PartialEq, Message)]
-struct PlaceMessage {
-    /// A `Row`.
-    #[prost(bytes = "vec", optional, tag = "1")]
-    row: Option<Vec<u8>>,
-    #[prost(uint64, tag = "2")]
-    facts: u64,
-    #[prost(message, repeated, tag = "3")]
-    origins: Vec<OriginMessage>,
-    #[prost(message, repeated, tag = "4")]
-    series: Vec<SeriesMessage>,
-    #[prost(message, repeated, tag = "5")]
-    alarms: Vec<AlarmMessage>,
-    /// By merged column: 0 where no fact won, else one more than the number of its origin.
-    #[prost(uint32, repeated, tag = "6")]
-    winners: Vec<u32>,
-    /// By merged column.
-    #[prost(uint32, repeated, tag = "7")]
-    ranks: Vec<u32>,
-    #[prost(message, repeated, tag = "8")]
-    silences: Vec<SilenceMessage>,
-}
-
-/// What readers of rows need of a [`PlaceMessage`]; the rest is skipped, not decoded.
-#[derive(Clone, PartialEq, Message)]
-struct PlaceRowMessage {
-    #[prost(bytes = "vec", optional, tag = "1")]
-    row: Option<Vec<u8>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OriginMessage {
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    #[prost(bytes = "vec", tag = "2")]
-    fact: Vec<u8>,
-    #[prost(sint64, tag = "3")]
-    valid_from_ms: i64,
-    #[prost(sint64, tag = "4")]
-    recorded_at_ms: i64,
-    #[prost(uint32, tag = "5")]
-    feed: u32,
-    #[prost(string, tag = "6")]
-    source_key: String,
-    #[prost(uint32, tag = "7")]
-    raw_topic: u32,
-    #[prost(int32, tag = "8")]
-    raw_partition: i32,
-    #[prost(int64, tag = "9")]
-    raw_offset: i64,
-    #[prost(int32, tag = "10")]
-    raw_index: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SeriesMessage {
-    #[prost(sint32, tag = "1")]
-    floor_day: i32,
-    #[prost(uint64, tag = "2")]
-    facts_before: u64,
-    /// Four columns of equal length: packed varints, days as differences.
-    #[prost(uint32, repeated, tag = "3")]
-    feeds: Vec<u32>,
-    #[prost(sint32, repeated, tag = "4")]
-    days: Vec<i32>,
-    #[prost(uint64, repeated, tag = "5")]
-    facts: Vec<u64>,
-    #[prost(sint64, repeated, tag = "6")]
-    sums: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AlarmMessage {
-    #[prost(uint32, tag = "1")]
-    rule: u32,
-    #[prost(uint32, tag = "2")]
-    ordinal: u32,
-    #[prost(bool, tag = "3")]
-    firing: bool,
-    #[prost(sint64, tag = "4")]
-    severity: i64,
-    #[prost(string, tag = "5")]
-    update_key: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SilenceMessage {
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    /// Two columns of equal length.
-    #[prost(uint32, repeated, tag = "2")]
-    feeds: Vec<u32>,
-    #[prost(sint32, repeated, tag = "3")]
-    days: Vec<i32>,
-    #[prost(message, optional, tag = "4")]
-    waiting: Option<DueMessage>,
-    #[prost(message, optional, tag = "5")]
-    passed: Option<DueMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DueMessage {
-    #[prost(uint32, tag = "1")]
-    feed: u32,
-    #[prost(sint32, tag = "2")]
-    day: i32,
-}
-
-pub(in crate::shard) fn place_bytes(state: &PlaceState, names: &Names) -> Vec<u8> {
+/// Appends the place's bytes; `row` are those of its row, which stands for `state.row`.
+pub(in crate::shard) fn put_place(out: &mut Vec<u8>, state: &PlaceState, row: &[u8], names: &Names) {
     let (origins, winners) = origins_of(&state.winners);
-    PlaceMessage {
-        row: (!state.row.is_empty()).then(|| cells::encode(&state.row)),
-        facts: state.facts,
-        origins: origins.into_iter().map(|origin| origin_message(origin, names)).collect(),
-        series: state.series.iter().map(|series| series_message(series, names)).collect(),
-        alarms: state.alarms.iter().map(|alarm| alarm_message(alarm, names)).collect(),
-        silences: state.silences.iter().map(|silence| silence_message(silence, names)).collect(),
-        winners,
-        ranks: state.winners.iter().map(|winner| winner.as_ref().map_or(0, |winner| winner.rank)).collect(),
+    if !state.row.is_empty() {
+        put_some_bytes(out, 1, row);
     }
-    .encode_to_vec()
+    put_number(out, 2, state.facts);
+    for origin in origins {
+        put_nested(out, 3, |out| put_origin(out, origin, names));
+    }
+    for series in &state.series {
+        put_nested(out, 4, |out| put_series(out, series, names));
+    }
+    for alarm in &state.alarms {
+        put_nested(out, 5, |out| put_alarm(out, alarm, names));
+    }
+    put_packed(out, 6, winners.into_iter().map(u64::from));
+    let ranks = state.winners.iter().map(|winner| winner.as_ref().map_or(0, |winner| winner.rank.into()));
+    put_packed(out, 7, ranks);
+    for silence in &state.silences {
+        put_nested(out, 8, |out| put_silence(out, silence, names));
+    }
 }
 
 /// The winners' origins, each once, and by column which of them it is (from 1; 0: none).
@@ -159,128 +75,198 @@ fn origins_of(winners: &[Option<Winner>]) -> (Vec<&Arc<Origin>>, Vec<u32>) {
     (origins, numbers)
 }
 
-fn origin_message(origin: &Origin, names: &Names) -> OriginMessage {
-    OriginMessage {
-        kind: names.number_or_add(&origin.kind),
-        fact: origin.fact.as_bytes().to_vec(),
-        valid_from_ms: origin.valid_from_ms,
-        recorded_at_ms: origin.recorded_at_ms,
-        feed: names.number_or_add(&origin.feed),
-        source_key: origin.source_key.clone(),
-        raw_topic: names.number_or_add(&origin.raw_topic),
-        raw_partition: origin.raw_partition,
-        raw_offset: origin.raw.offset,
-        raw_index: origin.raw.index,
-    }
+fn put_origin(out: &mut Vec<u8>, origin: &Origin, names: &Names) {
+    put_number(out, 1, names.number_or_add(&origin.kind).into());
+    put_bytes(out, 2, origin.fact.as_bytes());
+    put_signed(out, 3, origin.valid_from_ms);
+    put_signed(out, 4, origin.recorded_at_ms);
+    put_number(out, 5, names.number_or_add(&origin.feed).into());
+    put_bytes(out, 6, origin.source_key.as_bytes());
+    put_number(out, 7, names.number_or_add(&origin.raw_topic).into());
+    put_int(out, 8, origin.raw_partition.into());
+    put_int(out, 9, origin.raw.offset);
+    put_int(out, 10, origin.raw.index.into());
 }
 
-fn origin_from(message: OriginMessage, names: &Names) -> Result<Arc<Origin>, Unreadable> {
+fn origin_from(bytes: &[u8], names: &Reading<'_>) -> Result<Arc<Origin>, Unreadable> {
+    let (mut kind, mut fact, mut feed, mut raw_topic, mut raw_partition): (_, &[u8], _, _, _) =
+        (0, &[], 0, 0, 0);
+    let (mut valid_from_ms, mut recorded_at_ms, mut source_key) = (0, 0, "");
+    let mut raw = RawPosition { offset: 0, index: 0 };
+    for field in Fields::of(bytes) {
+        let (tag, field) = field?;
+        match tag {
+            1 => kind = field.u32()?,
+            2 => fact = field.bytes()?,
+            3 => valid_from_ms = field.signed()?,
+            4 => recorded_at_ms = field.signed()?,
+            5 => feed = field.u32()?,
+            6 => source_key = field.text()?,
+            7 => raw_topic = field.u32()?,
+            8 => raw_partition = field.u32()? as i32,
+            9 => raw.offset = field.number()? as i64,
+            10 => raw.index = field.u32()? as i32,
+            _ => {}
+        }
+    }
     Ok(Arc::new(Origin {
-        kind: name(names, message.kind)?,
-        fact: FactId::from_bytes(message.fact.as_slice().try_into().map_err(text)?),
-        valid_from_ms: message.valid_from_ms,
-        recorded_at_ms: message.recorded_at_ms,
-        feed: name(names, message.feed)?,
-        source_key: message.source_key,
-        raw_topic: name(names, message.raw_topic)?,
-        raw_partition: message.raw_partition,
-        raw: RawPosition { offset: message.raw_offset, index: message.raw_index },
+        kind: name(names, kind)?,
+        fact: FactId::from_bytes(fact.try_into().map_err(|_| "an origin's fact has not sixteen bytes")?),
+        valid_from_ms,
+        recorded_at_ms,
+        feed: name(names, feed)?,
+        source_key: source_key.to_owned(),
+        raw_topic: name(names, raw_topic)?,
+        raw_partition,
+        raw,
     }))
 }
 
-fn alarm_message(alarm: &Alarm, names: &Names) -> AlarmMessage {
-    AlarmMessage {
-        rule: names.number_or_add(&alarm.rule),
-        ordinal: alarm.ordinal,
-        firing: alarm.firing,
-        severity: alarm.severity,
-        update_key: alarm.update_key.clone(),
-    }
+fn put_alarm(out: &mut Vec<u8>, alarm: &Alarm, names: &Names) {
+    put_number(out, 1, names.number_or_add(&alarm.rule).into());
+    put_number(out, 2, alarm.ordinal.into());
+    put_number(out, 3, alarm.firing.into());
+    put_signed(out, 4, alarm.severity);
+    put_bytes(out, 5, alarm.update_key.as_bytes());
 }
 
-fn series_message(series: &DailySeries, names: &Names) -> SeriesMessage {
+fn alarm_from(bytes: &[u8], names: &Reading<'_>) -> Result<Alarm, Unreadable> {
+    let (mut rule, mut ordinal, mut firing, mut severity, mut update_key) = (0, 0, false, 0, "");
+    for field in Fields::of(bytes) {
+        let (tag, field) = field?;
+        match tag {
+            1 => rule = field.u32()?,
+            2 => ordinal = field.u32()?,
+            3 => firing = field.number()? != 0,
+            4 => severity = field.signed()?,
+            5 => update_key = field.text()?,
+            _ => {}
+        }
+    }
+    Ok(Alarm { rule: name(names, rule)?, ordinal, firing, severity, update_key: update_key.to_owned() })
+}
+
+fn put_series(out: &mut Vec<u8>, series: &DailySeries, names: &Names) {
+    let days = &series.days;
+    put_signed(out, 1, series.floor_day.into());
+    put_number(out, 2, series.facts_before);
+    // Days of one feed follow each other: it is looked up once.
+    let mut known: Option<(&Arc<str>, u32)> = None;
+    let feeds = days.iter().map(|daily| {
+        let number = match known {
+            Some((feed, number)) if Arc::ptr_eq(feed, &daily.feed) => number,
+            _ => names.number_or_add(&daily.feed),
+        };
+        known = Some((&daily.feed, number));
+        u64::from(number)
+    });
+    put_packed(out, 3, feeds);
     let mut before = 0i32;
-    SeriesMessage {
-        floor_day: series.floor_day,
-        facts_before: series.facts_before,
-        feeds: series.days.iter().map(|daily| names.number_or_add(&daily.feed)).collect(),
-        days: series
-            .days
-            .iter()
-            .map(|daily| daily.day.wrapping_sub(std::mem::replace(&mut before, daily.day)))
-            .collect(),
-        facts: series.days.iter().map(|daily| daily.facts).collect(),
-        sums: series.days.iter().map(|daily| daily.sum).collect(),
-    }
+    let difference = |daily: &Daily| daily.day.wrapping_sub(std::mem::replace(&mut before, daily.day));
+    // A `sint32`, as prost writes it.
+    put_packed(out, 4, days.iter().map(difference).map(|day| zigzag(day.into())));
+    put_packed(out, 5, days.iter().map(|daily| daily.facts));
+    put_packed(out, 6, days.iter().map(|daily| zigzag(daily.sum)));
 }
 
-fn series_from(message: SeriesMessage, names: &Names) -> Result<DailySeries, Unreadable> {
-    let length = message.days.len();
-    if [message.feeds.len(), message.facts.len(), message.sums.len()] != [length; 3] {
+fn series_from(bytes: &[u8], names: &Reading<'_>) -> Result<DailySeries, Unreadable> {
+    let mut series = DailySeries { floor_day: 0, facts_before: 0, days: Vec::new() };
+    let (mut feeds, mut days, mut facts, mut sums) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for field in Fields::of(bytes) {
+        let (tag, field) = field?;
+        match tag {
+            1 => series.floor_day = field.signed()? as i32,
+            2 => series.facts_before = field.number()?,
+            3 => field.append(&mut feeds, |number| number as u32)?,
+            4 => field.append(&mut days, |number| unzigzag(number) as i32)?,
+            5 => field.append(&mut facts, |number| number)?,
+            6 => field.append(&mut sums, unzigzag)?,
+            _ => {}
+        }
+    }
+    let length = days.len();
+    if [feeds.len(), facts.len(), sums.len()] != [length; 3] {
         return Err("a series' columns differ in length".into());
     }
     let mut day = 0i32;
-    let mut days = Vec::with_capacity(length);
+    series.days.reserve_exact(length);
     for index in 0..length {
-        day = day.wrapping_add(message.days[index]);
-        let feed = name(names, message.feeds[index])?;
-        days.push(Daily { feed, day, facts: message.facts[index], sum: message.sums[index] });
+        day = day.wrapping_add(days[index]);
+        let feed = name(names, feeds[index])?;
+        series.days.push(Daily { feed, day, facts: facts[index], sum: sums[index] });
     }
-    Ok(DailySeries { floor_day: message.floor_day, facts_before: message.facts_before, days })
+    Ok(series)
 }
 
-fn silence_message(silence: &Silence, names: &Names) -> SilenceMessage {
-    let due = |due: &Due| DueMessage { feed: names.number_or_add(&due.feed), day: due.day };
-    SilenceMessage {
-        kind: names.number_or_add(&silence.kind),
-        feeds: silence.last.iter().map(|(feed, _)| names.number_or_add(feed)).collect(),
-        days: silence.last.iter().map(|(_, day)| *day).collect(),
-        waiting: silence.waiting.as_ref().map(due),
-        passed: silence.passed.as_ref().map(due),
-    }
+fn put_silence(out: &mut Vec<u8>, silence: &Silence, names: &Names) {
+    let put_due = |out: &mut Vec<u8>, tag, due: &Option<Due>| {
+        let Some(due) = due else { return };
+        put_nested(out, tag, |out| {
+            put_number(out, 1, names.number_or_add(&due.feed).into());
+            put_signed(out, 2, due.day.into());
+        });
+    };
+    put_number(out, 1, names.number_or_add(&silence.kind).into());
+    put_packed(out, 2, silence.last.iter().map(|(feed, _)| names.number_or_add(feed).into()));
+    put_packed(out, 3, silence.last.iter().map(|(_, day)| zigzag((*day).into())));
+    put_due(out, 4, &silence.waiting);
+    put_due(out, 5, &silence.passed);
 }
 
-fn silence_from(message: SilenceMessage, names: &Names) -> Result<Silence, Unreadable> {
-    if message.feeds.len() != message.days.len() {
+fn silence_from(bytes: &[u8], names: &Reading<'_>) -> Result<Silence, Unreadable> {
+    let (mut kind, mut feeds, mut days) = (0, Vec::new(), Vec::new());
+    let (mut waiting, mut passed) = (None, None);
+    for field in Fields::of(bytes) {
+        let (tag, field) = field?;
+        match tag {
+            1 => kind = field.u32()?,
+            2 => field.append(&mut feeds, |number| number as u32)?,
+            3 => field.append(&mut days, |number| unzigzag(number) as i32)?,
+            4 => waiting = Some(due_from(field, names)?),
+            5 => passed = Some(due_from(field, names)?),
+            _ => {}
+        }
+    }
+    if feeds.len() != days.len() {
         return Err("a silence's columns differ in length".into());
     }
-    let due = |due: DueMessage| Ok::<_, Unreadable>(Due { feed: name(names, due.feed)?, day: due.day });
-    let last = message.feeds.into_iter().zip(message.days);
-    Ok(Silence {
-        kind: name(names, message.kind)?,
-        last: last.map(|(feed, day)| Ok((name(names, feed)?, day))).collect::<Result<_, Unreadable>>()?,
-        waiting: message.waiting.map(due).transpose()?,
-        passed: message.passed.map(due).transpose()?,
-    })
+    let last = feeds.into_iter().zip(days).map(|(feed, day)| Ok((name(names, feed)?, day)));
+    Ok(Silence { kind: name(names, kind)?, last: last.collect::<Result<_, Unreadable>>()?, waiting, passed })
+}
+
+fn due_from(field: Field<'_>, names: &Reading<'_>) -> Result<Due, Unreadable> {
+    let (mut feed, mut day) = (0, 0);
+    for field in Fields::of(field.bytes()?) {
+        let (tag, field) = field?;
+        match tag {
+            1 => feed = field.u32()?,
+            2 => day = field.signed()? as i32,
+            _ => {}
+        }
+    }
+    Ok(Due { feed: name(names, feed)?, day })
 }
 
 pub(in crate::shard) fn place_from(bytes: &[u8], names: &Names) -> Result<PlaceState, Unreadable> {
-    let message = PlaceMessage::decode(bytes).map_err(text)?;
-    let row = message.row.map(|row| cells::decode(&row)).transpose().map_err(text)?.unwrap_or_default();
-    let origins: Vec<Arc<Origin>> =
-        message.origins.into_iter().map(|origin| origin_from(origin, names)).collect::<Result<_, _>>()?;
-    let alarms = message.alarms.into_iter().map(|alarm| {
-        Ok(Alarm {
-            rule: name(names, alarm.rule)?,
-            ordinal: alarm.ordinal,
-            firing: alarm.firing,
-            severity: alarm.severity,
-            update_key: alarm.update_key,
-        })
-    });
-    let series = message.series.into_iter().map(|series| series_from(series, names));
-    Ok(PlaceState {
-        winners: winners_from(&message.winners, &message.ranks, &origins, &row)?,
-        row,
-        facts: message.facts,
-        series: series.collect::<Result<_, _>>()?,
-        alarms: alarms.collect::<Result<_, Unreadable>>()?,
-        silences: message
-            .silences
-            .into_iter()
-            .map(|silence| silence_from(silence, names))
-            .collect::<Result<_, _>>()?,
-    })
+    let names = names.reading();
+    let mut state = PlaceState::default();
+    let (mut origins, mut winners, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+    for field in Fields::of(bytes) {
+        let (tag, field) = field?;
+        match tag {
+            1 => state.row = row_from(field.bytes()?)?,
+            2 => state.facts = field.number()?,
+            3 => origins.push(origin_from(field.bytes()?, &names)?),
+            4 => state.series.push(series_from(field.bytes()?, &names)?),
+            5 => state.alarms.push(alarm_from(field.bytes()?, &names)?),
+            6 => field.append(&mut winners, |number| number as u32)?,
+            7 => field.append(&mut ranks, |number| number as u32)?,
+            8 => state.silences.push(silence_from(field.bytes()?, &names)?),
+            _ => {}
+        }
+    }
+    state.winners = winners_from(&winners, &ranks, &origins, &state.row)?;
+    Ok(state)
 }
 
 fn winners_from(
@@ -307,6 +293,9 @@ fn winners_from(
 
 /// The row alone; None where the place has no facts any more.
 pub(in crate::shard) fn place_row_from(bytes: &[u8]) -> Result<Option<Vec<Value>>, Unreadable> {
-    let message = PlaceRowMessage::decode(bytes).map_err(text)?;
-    message.row.map(|row| cells::decode(&row)).transpose().map_err(text)
+    // It comes first: the rest is not read.
+    match Fields::of(bytes).next().transpose()? {
+        Some((1, row)) => row_from(row.bytes()?).map(Some),
+        _ => Ok(None),
+    }
 }
