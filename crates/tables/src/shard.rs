@@ -57,7 +57,7 @@ const SEQUENCE: &str = "sequence";
 const LAYOUT: &str = "layout";
 
 /// How many entries of the outbox one batch deletes.
-const TRIM_MAX: usize = 8192;
+const TRIM_MAX: usize = 1024;
 
 /// The state of one shard. Cheap to clone; all clones share it.
 #[derive(Clone)]
@@ -172,14 +172,15 @@ impl Shard {
         Writer::take(self)
     }
 
-    /// Forgets the change log up to and including `through`, which projection and delivery have by now.
+    /// Forgets the change log up to and including `through`, which projection and delivery have by now; changes that lie
+    /// together with later ones stay with them.
     pub fn trim_outbox(&self, through: u64) -> Result<(), Error> {
         let store = &self.inner.store;
         loop {
             let from = self.inner.trimmed.load(Ordering::Acquire);
             let mut batch = store.batch();
             let mut last = from;
-            for pair in store.from(OUTBOX_KEYSPACE, from.to_be_bytes()).take(TRIM_MAX) {
+            for pair in store.from(OUTBOX_KEYSPACE, (from + 1).to_be_bytes()).take(TRIM_MAX) {
                 let (key, _) = pair?;
                 let sequence = codec::be_u64(&key).map_err(|e| self.corrupt("outbox", e))?;
                 if sequence > through {
@@ -248,13 +249,29 @@ impl View {
 
     /// Changes after sequence `after`, dense, of all tables. Those that were trimmed are not among them.
     pub fn outbox(&self, after: u64) -> impl Iterator<Item = Result<Change, Error>> + '_ {
-        self.snapshot.from(OUTBOX_KEYSPACE, (after + 1).to_be_bytes()).map(|pair| {
-            let (key, value) = pair?;
-            let sequence = codec::be_u64(&key).map_err(|e| self.shard.corrupt("outbox", e))?;
-            let width = |table: &str| Some(self.tables().schema(table).ok()?.columns.len());
-            codec::change_from(sequence, &value, self.names(), width)
-                .map_err(|e| self.shard.corrupt("change", e))
+        self.snapshot.from(OUTBOX_KEYSPACE, (after + 1).to_be_bytes()).flat_map(move |pair| {
+            let entry = pair.map_err(Error::from).and_then(|pair| self.changes_of(&pair, after));
+            let (changes, error) = match entry {
+                Ok(changes) => (changes, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            changes.into_iter().map(Ok).chain(error)
         })
+    }
+
+    /// The changes of an entry of the outbox, those after sequence `after`.
+    fn changes_of(&self, (key, value): &(Bytes, Bytes), after: u64) -> Result<Vec<Change>, Error> {
+        let corrupt = |e| self.shard.corrupt("outbox", e);
+        let width = |table: &str| Some(self.tables().schema(table).ok()?.columns.len());
+        let last = codec::be_u64(key).map_err(corrupt)?;
+        let changes = codec::changes_of(last, value, after).map_err(corrupt)?;
+        changes
+            .map(|change| {
+                let (sequence, change) = change?;
+                codec::change_from(sequence, change, self.names(), width)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|e| self.shard.corrupt("change", e))
     }
 
     /// All current rows of `places` or `warnings` whose place lies in `bucket` (0 to buckets_per_shard - 1),

@@ -1,10 +1,10 @@
 //! Keys and values of a shard's store.
 //!
 //! ```text
-//! facts      place(8) kind(4) fact id(16)          -> FactMessage
-//! places     bucket(2) place(8)                    -> PlaceMessage (row first, so that readers stop there)
+//! facts      place(8) kind(4) fact id(16)          -> a fact
+//! places     bucket(2) place(8)                    -> a place (row first, so that readers stop there)
 //! warnings   bucket(2) place(8) rule(4) ordinal(4) -> Row
-//! outbox     sequence(8)                           -> ChangeMessage
+//! outbox     sequence of its last(8)               -> changes
 //! marks      std topic(4) raw topic(4) partition(4)-> offset(8) index(4)
 //! positions  std topic(4) partition(4)             -> next offset(8)
 //! names      number(4)                             -> the name
@@ -14,6 +14,7 @@
 
 mod change;
 mod fact;
+mod group;
 mod place;
 mod wire;
 
@@ -28,6 +29,7 @@ use super::names::Reading;
 
 pub(super) use change::{ChangeHead, change_from, put_change, put_fact_change};
 pub(super) use fact::{fact_from, put_fact};
+pub(super) use group::{GROUP_BYTES, changes_of, put_in_group};
 pub(super) use place::{place_from, place_row_from, put_place};
 
 /// Why a stored value cannot be read.

@@ -158,6 +158,8 @@ struct Scratch {
     part: Vec<u8>,
     /// A place, or a change.
     whole: Vec<u8>,
+    /// Changes that were not put yet.
+    group: Vec<u8>,
 }
 
 impl Writing<'_> {
@@ -237,7 +239,7 @@ impl Writing<'_> {
     pub fn fact_change(&mut self, table: &Arc<str>, operation: Operation, said: &StoredFact, is_kept: bool) {
         let head = self.change_head(table, operation, said.fact.place);
         let key = self.fact_into_part(said);
-        let Scratch { part, whole } = &mut self.scratch;
+        let Scratch { part, whole, .. } = &mut self.scratch;
         whole.clear();
         codec::put_fact_change(whole, &head, &key, said.fact.statement == Statement::Retract, part);
         if is_kept {
@@ -257,7 +259,17 @@ impl Writing<'_> {
         if let Some(ending) = &mut self.ending {
             ending.change(change);
         }
-        self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes(), change);
+        codec::put_in_group(&mut self.scratch.group, change);
+        if self.scratch.group.len() >= codec::GROUP_BYTES {
+            self.put_group();
+        }
+    }
+
+    fn put_group(&mut self) {
+        if !self.scratch.group.is_empty() {
+            self.batch.put(OUTBOX_KEYSPACE, self.sequence.to_be_bytes(), &*self.scratch.group);
+            self.scratch.group.clear();
+        }
     }
 
     pub fn mark(&mut self, key: &MarkKey, raw: RawPosition) {
@@ -297,6 +309,7 @@ impl Writing<'_> {
 
     /// Writes everything and wakes those who wait for changes. Returns the change log's last sequence.
     pub fn commit(mut self) -> Result<u64, Error> {
+        self.put_group();
         let names = self.writer.shard.inner.names.not_durable();
         for (number, name) in &names {
             self.batch.put(NAMES_KEYSPACE, number.to_be_bytes().to_vec(), name.as_bytes());

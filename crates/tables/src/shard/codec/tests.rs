@@ -285,4 +285,32 @@ proptest! {
         // What no library can read, we do not read either.
         prop_assert!(theirs.is_ok() || ours.is_err(), "{ours:?}");
     }
+
+    #[test]
+    fn changes_that_lie_together_keep_their_sequences(
+        changes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..40),
+        before in 0..u64::MAX / 2, skipped in 0..50u64,
+    ) {
+        let mut group = Vec::new();
+        changes.iter().for_each(|change| put_in_group(&mut group, change));
+        let last = before + changes.len() as u64;
+        let read: Vec<(u64, &[u8])> =
+            changes_of(last, &group, before + skipped).unwrap().map(Result::unwrap).collect();
+        let numbered = (before + 1..).zip(changes.iter().map(Vec::as_slice));
+        prop_assert_eq!(read, numbered.skip(skipped as usize).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_change_that_was_stored_alone_is_read(stored in stored(), sequence in 1..u64::MAX / 2) {
+        let names = Names::default();
+        let place = stored.fact.place;
+        // Also where its table's number is 0, which is not written.
+        let table = names.number_or_add("t");
+        let head = ChangeHead { table, operation: Operation::Insert, place, recorded_at_ms: 1 };
+        let mut alone = Vec::new();
+        put_change(&mut alone, &head, b"");
+        let read: Vec<_> = changes_of(sequence, &alone, 0).unwrap().map(Result::unwrap).collect();
+        prop_assert_eq!(read, vec![(sequence, &alone[..])]);
+        prop_assert_eq!(changes_of(sequence, &alone, sequence).unwrap().count(), 0);
+    }
 }
