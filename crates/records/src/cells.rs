@@ -10,6 +10,49 @@ use crate::{
     proto::{Cell, Row},
 };
 
+/// A cell whose text is not copied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CellRef<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// Thousandths.
+    Decimal(i64),
+    Text(&'a str),
+    /// Days since the epoch.
+    Date(i32),
+    /// Milliseconds since the epoch.
+    Timestamp(i64),
+}
+
+impl<'a> From<&'a Value> for CellRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => CellRef::Null,
+            Value::Bool(v) => CellRef::Bool(*v),
+            Value::Int(v) => CellRef::Int(*v),
+            Value::Decimal(v) => CellRef::Decimal(*v),
+            Value::Text(v) => CellRef::Text(v),
+            Value::Date(v) => CellRef::Date(*v),
+            Value::Timestamp(v) => CellRef::Timestamp(*v),
+        }
+    }
+}
+
+impl From<CellRef<'_>> for Value {
+    fn from(cell: CellRef<'_>) -> Self {
+        match cell {
+            CellRef::Null => Value::Null,
+            CellRef::Bool(v) => Value::Bool(v),
+            CellRef::Int(v) => Value::Int(v),
+            CellRef::Decimal(v) => Value::Decimal(v),
+            CellRef::Text(v) => Value::Text(v.to_owned()),
+            CellRef::Date(v) => Value::Date(v),
+            CellRef::Timestamp(v) => Value::Timestamp(v),
+        }
+    }
+}
+
 const CELLS: u32 = 1;
 const BOOL: u32 = 1;
 const INT: u32 = 2;
@@ -42,6 +85,24 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Value>, DecodeError> {
     }
 }
 
+/// Calls `take` for each cell of a `Row` message, in order. After an error some of them were taken already.
+pub fn each(bytes: &[u8], mut take: impl FnMut(CellRef<'_>)) -> Result<(), DecodeError> {
+    let (mut left, mut taken) = (bytes, 0);
+    while !left.is_empty() {
+        match next_cell(&mut left).and_then(cell_as_encoded) {
+            Some(cell) => take(cell),
+            None => {
+                // Not as `encode` writes it: what was taken is what any library reads of the bytes so far.
+                let cells = Row::decode(bytes)?.cells.into_iter().skip(taken);
+                cells.map(value_of).for_each(|value| take(CellRef::from(&value)));
+                return Ok(());
+            }
+        }
+        taken += 1;
+    }
+    Ok(())
+}
+
 /// The cells of a message as [`encode`] writes it: of one field after the other, and each of at most one value. None where
 /// it is another, which may be a `Row` all the same.
 fn as_encoded(bytes: &[u8]) -> Option<Vec<Value>> {
@@ -50,7 +111,7 @@ fn as_encoded(bytes: &[u8]) -> Option<Vec<Value>> {
     let mut row = Vec::with_capacity(cells);
     let mut left = bytes;
     while !left.is_empty() {
-        row.push(cell_as_encoded(next_cell(&mut left)?)?);
+        row.push(cell_as_encoded(next_cell(&mut left)?)?.into());
     }
     Some(row)
 }
@@ -65,14 +126,14 @@ fn next_cell<'a>(left: &mut &'a [u8]) -> Option<&'a [u8]> {
     cell
 }
 
-fn cell_as_encoded(mut cell: &[u8]) -> Option<Value> {
+fn cell_as_encoded(mut cell: &[u8]) -> Option<CellRef<'_>> {
     if cell.is_empty() {
-        return Some(Value::Null);
+        return Some(CellRef::Null);
     }
     let key = decode_key(&mut cell).ok()?;
     if key == (TEXT, WireType::LengthDelimited) {
         let text = std::str::from_utf8(prefixed(&mut cell)?).ok()?;
-        return cell.is_empty().then(|| Value::Text(text.to_owned()));
+        return cell.is_empty().then_some(CellRef::Text(text));
     }
     let (field, WireType::Varint) = key else { return None };
     let number = decode_varint(&mut cell).ok()?;
@@ -81,11 +142,11 @@ fn cell_as_encoded(mut cell: &[u8]) -> Option<Value> {
     }
     let signed = (number >> 1) as i64 ^ -((number & 1) as i64);
     Some(match field {
-        BOOL => Value::Bool(number != 0),
-        INT => Value::Int(signed),
-        DECIMAL => Value::Decimal(signed),
-        DATE => Value::Date(i32::try_from(signed).ok()?),
-        TIMESTAMP => Value::Timestamp(signed),
+        BOOL => CellRef::Bool(number != 0),
+        INT => CellRef::Int(signed),
+        DECIMAL => CellRef::Decimal(signed),
+        DATE => CellRef::Date(i32::try_from(signed).ok()?),
+        TIMESTAMP => CellRef::Timestamp(signed),
         _ => return None,
     })
 }
@@ -153,6 +214,12 @@ mod tests {
 
     use super::*;
 
+    fn taken(bytes: &[u8]) -> Result<Vec<Value>, DecodeError> {
+        let mut row = Vec::new();
+        each(bytes, |cell| row.push(cell.into()))?;
+        Ok(row)
+    }
+
     fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(Value::Null),
@@ -169,7 +236,8 @@ mod tests {
         #[test]
         fn a_row_comes_back_as_it_was_stored(row in prop::collection::vec(value(), 0..60)) {
             let bytes = encode(&row);
-            prop_assert_eq!(decode(&bytes).unwrap(), row);
+            prop_assert_eq!(decode(&bytes).unwrap(), row.clone());
+            prop_assert_eq!(taken(&bytes).unwrap(), row);
             // The same bytes that any protobuf library writes for the message.
             prop_assert_eq!(Row::decode(&bytes[..]).unwrap().encode_to_vec(), bytes);
         }
@@ -191,7 +259,8 @@ mod tests {
             }
             let theirs: Option<Vec<Value>> =
                 Row::decode(&bytes[..]).ok().map(|row| row.cells.into_iter().map(value_of).collect());
-            prop_assert_eq!(decode(&bytes).ok(), theirs);
+            prop_assert_eq!(decode(&bytes).ok(), theirs.clone());
+            prop_assert_eq!(taken(&bytes).ok(), theirs);
         }
     }
 }

@@ -7,12 +7,14 @@
 //!    └── trim_outbox ◄── once both are committed
 //! ```
 //!
-//! In reading order: [`layout`] which tables there are; [`source`] what a shard must offer; [`table`] one Delta
-//! table; `batch` rows to Arrow; [`projector`]; [`since`] what a reader that comes again has to read.
+//! In reading order: [`layout`] which tables there are; [`source`] what a shard must offer, [`changes`] how it is read;
+//! [`table`] one Delta table; `batch` rows to Arrow, `parquet` how they are stored; [`projector`]; [`since`] what a reader that comes again has to read.
 
 mod batch;
+pub mod changes;
 mod fence;
 pub mod layout;
+mod parquet;
 pub mod projector;
 pub mod since;
 pub mod source;
@@ -24,7 +26,9 @@ use deltalake::{DeltaTable, DeltaTableError, ensure_table_uri};
 use parking_lot::Mutex;
 use url::Url;
 
+pub(crate) use batch::RowsBuilder;
 pub use batch::{batch, delta_schema, delta_type};
+pub use changes::{Cells, ChangeRef};
 pub use layout::{Fused, LakeTable, Layout, Role};
 pub use projector::{Boundary, Config, Progress, Projector, ShardProgress};
 pub use since::{Selection, Since};

@@ -13,6 +13,7 @@ mod codec;
 mod custody;
 mod ends;
 mod names;
+mod read;
 mod state;
 mod timers;
 mod write;
@@ -354,16 +355,23 @@ impl View {
     /// Rows that an older specification made have another width until the fusion stage has rebuilt them.
     fn fits(&self, schema: Option<&TableSchema>, row: Vec<Value>) -> Result<Vec<Value>, Error> {
         match schema {
-            Some(schema) if schema.columns.len() != row.len() => Err(Error::Layout {
-                shard: self.shard(),
-                found: format!("{} columns in {}", row.len(), schema.name),
-                expected: format!(
-                    "{} (the fusion stage rebuilds the rows when it starts)",
-                    schema.columns.len()
-                ),
-            }),
-            _ => Ok(row),
+            Some(schema) => {
+                self.has_width(&schema.name, row.len(), schema.columns.len())?;
+                Ok(row)
+            }
+            None => Ok(row),
         }
+    }
+
+    fn has_width(&self, table: &str, found: usize, wanted: usize) -> Result<(), Error> {
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Error::Layout {
+            shard: self.shard(),
+            found: format!("{found} columns in {table}"),
+            expected: format!("{wanted} (the fusion stage rebuilds the rows when it starts)"),
+        })
     }
 
     /// What is kept of a place beside its facts.

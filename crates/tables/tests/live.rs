@@ -89,6 +89,20 @@ async fn assert_live(session: &SessionContext, shards: &[ModelShard]) {
             }
         )]
     );
+    // Sorted by a column that stands elsewhere in the files.
+    let sql = "select rooms, place_id from places order by rooms desc, place_id limit 3";
+    let mut highest: Vec<_> = places.iter().map(|(place, rooms)| (-rooms, *place)).collect();
+    highest.sort_unstable();
+    highest.truncate(3);
+    assert_eq!(
+        rows(session, sql).await,
+        texts(highest.iter().map(|(rooms, place)| format!("{}|{place}", -rooms)))
+    );
+    // By statistics: no row is read.
+    for (table, count) in [("places", places.len()), ("warnings", warnings.len())] {
+        let sql = format!("select count(*) from {table}");
+        assert_eq!(rows(session, &sql).await, [count.to_string()], "{table}");
+    }
     for limit in [1, 3] {
         let found = rows(session, &format!("select place_id from places limit {limit}")).await;
         assert_eq!(found.len(), limit.min(places.len()));
@@ -349,6 +363,8 @@ async fn a_plan_leaves_out_what_is_superseded_and_reads_one_place_from_its_shard
     let behind = plan("select sum(rooms) from places where rooms > 2").await;
     assert!(behind.contains("WithoutExec: places=1") && behind.contains("UnionExec"), "{behind}");
     assert!(behind.contains("predicate=rooms@"), "the files' statistics are used: {behind}");
+    let count = plan("select count(*) from places").await;
+    assert!(!count.contains(".parquet") && !count.contains("AggregateExec"), "{count}");
     let point = plan("select rooms from places where place_id = 1").await;
     assert!(!point.contains(".parquet"), "{point}");
 }

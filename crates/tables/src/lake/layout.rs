@@ -55,6 +55,8 @@ pub struct LakeTable {
     /// The fused table that it shows.
     pub fused: String,
     pub schema: TableSchema,
+    /// How many columns every change has, before those of the fused row.
+    pub before_row: usize,
 }
 
 impl Layout {
@@ -109,6 +111,7 @@ impl Fused {
             role: Role::Base,
             fused: self.schema.name.clone(),
             schema: TableSchema { name: self.schema.name.clone(), columns },
+            before_row: 0,
         })
     }
 
@@ -126,6 +129,7 @@ impl Fused {
         }
         columns.push(Column::new(RECORDED_AT, ColumnType::Timestamp, "记录时间"));
         columns.retain(|column| self.schema.column(&column.name).is_none());
+        let before_row = columns.len();
         columns.extend(self.schema.columns.iter().cloned());
         let fused = self.schema.name.clone();
         LakeTable {
@@ -134,6 +138,7 @@ impl Fused {
             title,
             role: Role::Changes,
             fused,
+            before_row,
         }
     }
 }

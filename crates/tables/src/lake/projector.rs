@@ -15,7 +15,7 @@
 mod chunk;
 mod positions;
 
-pub(crate) use chunk::log_row;
+pub(crate) use chunk::{end_base_row, push_log_row};
 pub(crate) use positions::application;
 
 use std::{
@@ -361,8 +361,8 @@ impl<S: ChangeSource> Projector<S> {
                     for (table, batch) in batches {
                         positions.tables.write(&table, &batch).await?;
                     }
-                    for (table, bucket) in dirty {
-                        position.dirty.entry(table).or_default().insert(bucket);
+                    for (table, buckets) in dirty {
+                        position.dirty.entry(table).or_default().extend(buckets);
                     }
                     budget = budget.saturating_sub(changes);
                     after = last;

@@ -5,6 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 use yibiao_records::{Change, PlaceId, Value};
 
+use super::changes::{ChangeRef, VisitChange, VisitRow};
 use crate::Error;
 
 /// A shard of fused state, seen from the lake.
@@ -44,6 +45,26 @@ pub trait ChangeView: Send + Sync + 'static {
 
     /// The changes with a sequence greater than `after` that are not trimmed, dense and in order.
     fn outbox(&self, after: u64) -> Box<dyn Iterator<Item = Result<Change, Error>> + '_>;
+
+    /// As [`ChangeView::outbox`], without a copy of each row.
+    fn each_change(&self, after: u64, visit: &mut VisitChange<'_>) -> Result<(), Error> {
+        for change in self.outbox(after) {
+            if visit(&ChangeRef::from(&change?))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`ChangeView::bucket_rows`], without a copy of each row.
+    fn each_bucket_row(&self, table: &str, bucket: u32, visit: &mut VisitRow<'_>) -> Result<(), Error> {
+        for row in self.bucket_rows(table, bucket) {
+            if visit(&row?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// All current rows of one bucket (from 0 within the shard) of a keyed table, in key order.
     fn bucket_rows<'a>(
@@ -99,6 +120,14 @@ impl ChangeView for crate::View {
 
     fn outbox(&self, after: u64) -> Box<dyn Iterator<Item = Result<Change, Error>> + '_> {
         Box::new(crate::View::outbox(self, after))
+    }
+
+    fn each_change(&self, after: u64, visit: &mut VisitChange<'_>) -> Result<(), Error> {
+        crate::View::each_change(self, after, visit)
+    }
+
+    fn each_bucket_row(&self, table: &str, bucket: u32, visit: &mut VisitRow<'_>) -> Result<(), Error> {
+        crate::View::each_bucket_row(self, table, bucket, visit)
     }
 
     fn bucket_rows<'a>(

@@ -27,20 +27,13 @@ use deltalake::{
         transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
     operations::{optimize::OptimizeType, vacuum::VacuumMode},
-    parquet::{
-        basic::{Compression, ZstdLevel},
-        file::properties::WriterProperties,
-    },
     protocol::{DeltaOperation, SaveMode},
     writer::{DeltaWriter, RecordBatchWriter},
 };
 use url::Url;
 
-use super::layout::BUCKET;
+use super::{layout::BUCKET, parquet};
 use crate::Error;
-
-/// Rows in a Parquet row group: small enough that a writer buffers a few tens of megabytes at most.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// An open Delta table and its single writer.
 pub struct Table {
@@ -209,14 +202,9 @@ impl Table {
 
     /// Starts writing files; they belong to the table only once [`Table::commit`] has named them.
     pub fn writer(&self) -> Result<Writer, Error> {
-        let level = ZstdLevel::try_new(1).expect("1 is a zstd level");
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .build();
         let inner = RecordBatchWriter::for_table(&self.delta)
             .map_err(fail("writing", &self.name))?
-            .with_writer_properties(properties);
+            .with_writer_properties(parquet::properties());
         Ok(Writer { table: self.name.clone(), schema: inner.arrow_schema(), inner, rows: 0, opened: false })
     }
 

@@ -30,7 +30,7 @@ use crate::{
 use super::position;
 use overlay::Overlay;
 pub(super) use overlay::{Shown, own_key};
-pub(super) use without::WithoutExec;
+pub(super) use without::{Columns, WithoutExec};
 
 /// Changes of one shard that are kept beside the lake for one table: beyond that the projection is far behind, and
 /// the table shows what is in the lake.

@@ -12,14 +12,13 @@ use datafusion::{
     common::Result,
     error::DataFusionError,
     logical_expr::Expr,
-    physical_expr::expressions::Column,
-    physical_plan::{ExecutionPlan, PhysicalExpr, projection::ProjectionExec, union::UnionExec},
+    physical_plan::{ExecutionPlan, union::UnionExec},
 };
 use yibiao_records::PlaceId;
 
 use super::{
     LakeProvider, empty, external, is_bucketed,
-    live::{Live, Moment, Shown, WithoutExec, own_key},
+    live::{Columns, Live, Moment, Shown, WithoutExec, own_key},
     provider, pruning,
 };
 use crate::lake::Role;
@@ -105,17 +104,15 @@ impl LakeProvider {
             shown.iter().flat_map(|shown| shown.superseded.places.values()).map(Vec::len).sum::<usize>();
         let limit = limit.filter(|_| self.table.fused == crate::spec::PLACES).map(|limit| limit + superseded);
         let input = inner.scan(session, Some(&needed), filters, limit).await?;
-        let of = |name: &str| input.schema().index_of(name);
-        let (place, own) = (of(pruning::PLACE_ID)?, keys[1].map(of).transpose()?);
-        let kept = Arc::new(WithoutExec::new(input.clone(), place, own, self.lake.layout(), shown));
-        if needed.len() == wanted.len() {
-            return Ok(kept);
-        }
-        let columns = wanted.iter().map(|column| {
-            let name = schema.field(*column).name();
-            Ok((Arc::new(Column::new(name, of(name)?)) as Arc<dyn PhysicalExpr>, name.clone()))
-        });
-        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Result<Vec<_>>>()?, kept)?))
+        let input_schema = input.schema();
+        let of = |name: &str| input_schema.index_of(name);
+        let columns = Columns {
+            place: of(pruning::PLACE_ID)?,
+            own: keys[1].map(of).transpose()?,
+            wanted: wanted.iter().map(|column| of(schema.field(*column).name())).collect::<Result<_, _>>()?,
+        };
+        let is_all = filters.is_empty() && limit.is_none();
+        Ok(Arc::new(WithoutExec::new(input, columns, self.lake.layout(), shown, is_all)?))
     }
 
     /// Rows of the shards as a plan.

@@ -16,6 +16,7 @@ mod change;
 mod fact;
 mod group;
 mod place;
+mod said;
 mod wire;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(super) use change::{ChangeHead, change_from, put_change, put_fact_change};
 pub(super) use fact::{fact_from, put_fact};
 pub(super) use group::{GROUP_BYTES, changes_of, put_in_group};
 pub(super) use place::{place_from, place_row_from, put_place};
+pub(super) use said::{ChangeBytes, place_row_bytes};
 
 /// Why a stored value cannot be read.
 pub(super) type Unreadable = String;

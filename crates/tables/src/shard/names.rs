@@ -49,6 +49,11 @@ impl Names {
         Reading(self.0.read())
     }
 
+    /// All names so far, by number.
+    pub fn all(&self) -> Vec<Arc<str>> {
+        self.0.read().by_number.clone()
+    }
+
     /// Names that no committed batch holds, with their numbers.
     pub fn not_durable(&self) -> Vec<(u32, Arc<str>)> {
         let inner = self.0.read();

@@ -1,24 +1,29 @@
 //! One shard's changes that a table of the lake does not have.
 
+mod base;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
     sync::Arc,
 };
 
-use arrow::{
-    array::{BooleanArray, RecordBatch},
-    compute::{concat_batches, filter_record_batch},
-};
-use yibiao_records::{Change, Operation, PlaceId, Value};
+use arrow::{array::RecordBatch, compute::concat_batches};
+use yibiao_records::Value;
 
 use crate::{
     Error,
-    lake::{ChangeView, LakeTable, Layout, Role, batch, projector::log_row},
+    lake::{ChangeRef, ChangeView, LakeTable, Layout, Role, RowsBuilder, projector::push_log_row},
     spec::WARNINGS,
 };
 
+use base::Base;
+
 /// With more batches of rows than this they are put together.
 const SEGMENTS_MAX: usize = 32;
+
+/// Rows turned to Arrow at once: few enough that what they are made in is used again.
+const PART_ROWS: usize = 16_384;
 
 /// The column that, beside the place, tells one row of a base table from another.
 pub fn own_key(fused: &str) -> Option<&'static str> {
@@ -57,6 +62,8 @@ pub struct Superseded {
     pub places: HashMap<i64, Vec<i64>>,
     /// Where a place may have several rows: which of them. None: all.
     pub own: Option<HashSet<(i64, Box<str>)>>,
+    /// How many rows of the base they are: some of them are new, and not in the base.
+    pub in_base: usize,
 }
 
 impl Superseded {
@@ -87,10 +94,17 @@ pub struct Overlay {
 #[derive(Debug)]
 enum Rows {
     Base(Base),
-    Log(Vec<LogPart>),
+    Log(Log),
 }
 
 /// Rows of a change log.
+#[derive(Debug, Default)]
+struct Log {
+    parts: Vec<LogPart>,
+    /// Of the rows that are being made.
+    sequences: Vec<u64>,
+}
+
 #[derive(Debug)]
 struct LogPart {
     /// Ascending, one a row.
@@ -106,7 +120,7 @@ impl Overlay {
     fn over(shard: u32, layout: Arc<Layout>, table: Arc<LakeTable>) -> Self {
         let rows = match table.role {
             Role::Base => Rows::Base(Base::default()),
-            Role::Changes => Rows::Log(Vec::new()),
+            Role::Changes => Rows::Log(Log::default()),
         };
         Self { shard, table, layout, through: 0, had: 0, is_too_long: false, rows, shown: None }
     }
@@ -143,34 +157,36 @@ impl Overlay {
         if self.through >= last {
             return Ok(());
         }
-        let mut changes = Vec::new();
-        for change in view.outbox(self.through.max(self.had)) {
-            let change = change?;
+        let after = self.through.max(self.had);
+        let mut made = RowsBuilder::new(&self.table.schema);
+        view.each_change(after, &mut |change| {
             self.through = change.sequence;
             if change.table == self.table.fused {
-                changes.push(change);
+                self.shown = None;
+                self.take(change, &mut made)?;
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.through = self.through.max(last);
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.shown = None;
+        self.end_part(&mut made)
+    }
+
+    fn take(&mut self, change: &ChangeRef<'_>, made: &mut RowsBuilder) -> Result<(), Error> {
         match &mut self.rows {
-            Rows::Base(base) => base.take(changes, &self.table, &self.layout),
-            Rows::Log(parts) => {
-                let sequences = changes.iter().map(|change| change.sequence).collect();
-                let rows: Vec<_> =
-                    changes.into_iter().map(|change| log_row(&self.table, self.shard, change)).collect();
-                parts.push(LogPart { sequences, rows: batch(&self.table.schema, &rows)? });
-                if parts.len() > SEGMENTS_MAX {
-                    let all = parts.iter().map(|part| &part.rows);
-                    let rows = concat(&self.table, all)?;
-                    let sequences = parts.iter().flat_map(|part| part.sequences.iter().copied()).collect();
-                    *parts = vec![LogPart { sequences, rows }];
-                }
-                Ok(())
+            Rows::Base(base) => base.take(change, &self.table, &self.layout, made)?,
+            Rows::Log(log) => {
+                log.sequences.push(change.sequence);
+                push_log_row(made, &self.table, self.shard, change)?;
             }
+        }
+        if made.rows() >= PART_ROWS { self.end_part(made) } else { Ok(()) }
+    }
+
+    /// What was read becomes a batch of its own.
+    fn end_part(&mut self, made: &mut RowsBuilder) -> Result<(), Error> {
+        match &mut self.rows {
+            Rows::Base(base) => base.end_part(made, &self.table),
+            Rows::Log(log) => log.end_part(made, &self.table),
         }
     }
 
@@ -182,17 +198,7 @@ impl Overlay {
         self.had = position;
         let forgot = match &mut self.rows {
             Rows::Base(base) => base.forget(position),
-            Rows::Log(parts) => {
-                let mut forgot = false;
-                parts.retain_mut(|part| {
-                    let had = part.sequences.partition_point(|sequence| *sequence <= position);
-                    forgot |= had > 0;
-                    part.rows = part.rows.slice(had, part.sequences.len() - had);
-                    part.sequences.drain(..had);
-                    !part.sequences.is_empty()
-                });
-                forgot
-            }
+            Rows::Log(log) => log.forget(position),
         };
         if forgot {
             self.shown = None;
@@ -204,10 +210,10 @@ impl Overlay {
         if let Some(shown) = &self.shown {
             return Ok(shown.clone());
         }
-        let shown = match &mut self.rows {
+        let shown = match &self.rows {
             Rows::Base(base) => base.shown(self.shard, &self.table, &self.layout)?,
-            Rows::Log(parts) => Shown {
-                batches: parts.iter().map(|part| part.rows.clone()).collect(),
+            Rows::Log(log) => Shown {
+                batches: log.parts.iter().map(|part| part.rows.clone()).collect(),
                 superseded: Superseded { shard: self.shard, ..Superseded::default() },
             },
         };
@@ -215,127 +221,30 @@ impl Overlay {
     }
 }
 
-/// Rows of a base table.
-#[derive(Debug, Default)]
-struct Base {
-    newest: HashMap<(i64, Option<Box<str>>), Newest>,
-    parts: BTreeMap<u32, Part>,
-    next: u32,
-}
-
-#[derive(Debug)]
-struct Newest {
-    sequence: u64,
-    /// Part and row; None: it was deleted.
-    at: Option<(u32, usize)>,
-}
-
-#[derive(Debug)]
-struct Part {
-    rows: RecordBatch,
-    counts: Vec<bool>,
-}
-
-impl Part {
-    fn counting(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
-        match self.counts.iter().all(|counts| *counts) {
-            true => Ok(self.rows.clone()),
-            false => filter_record_batch(&self.rows, &BooleanArray::from(self.counts.clone())),
+impl Log {
+    fn end_part(&mut self, made: &mut RowsBuilder, table: &LakeTable) -> Result<(), Error> {
+        if made.rows() == 0 {
+            return Ok(());
         }
-    }
-}
-
-impl Base {
-    fn take(&mut self, changes: Vec<Change>, table: &LakeTable, layout: &Layout) -> Result<(), Error> {
-        let own = own_key(&table.fused).and_then(|name| table.schema.column(name));
-        let part = self.next;
-        self.next += 1;
-        let (mut rows, mut counts) = (Vec::new(), Vec::new());
-        for change in changes {
-            let own = own.and_then(|column| change.row.get(column)?.as_text()).map(Box::from);
-            let key = (change.place.get(), own);
-            let at = (change.operation != Operation::Delete).then_some((part, rows.len()));
-            if at.is_some() {
-                rows.push(base_row(change.row, table, layout.bucket_of(change.place)));
-                counts.push(true);
-            }
-            let before = self.newest.insert(key, Newest { sequence: change.sequence, at });
-            match before.and_then(|before| before.at) {
-                Some((of, row)) if of == part => counts[row] = false,
-                Some((of, row)) => self.discount(of, row),
-                None => {}
-            }
+        self.parts.push(LogPart { sequences: std::mem::take(&mut self.sequences), rows: made.finish()? });
+        if self.parts.len() > SEGMENTS_MAX {
+            let rows = concat(table, self.parts.iter().map(|part| &part.rows))?;
+            let sequences = self.parts.iter().flat_map(|part| part.sequences.iter().copied()).collect();
+            self.parts = vec![LogPart { sequences, rows }];
         }
-        if counts.contains(&true) {
-            self.parts.insert(part, Part { rows: batch(&table.schema, &rows)?, counts });
-        }
-        if self.parts.len() > SEGMENTS_MAX { self.put_together(table) } else { Ok(()) }
-    }
-
-    fn discount(&mut self, part: u32, row: usize) {
-        let Some(of) = self.parts.get_mut(&part) else { return };
-        of.counts[row] = false;
-        if !of.counts.contains(&true) {
-            self.parts.remove(&part);
-        }
-    }
-
-    fn forget(&mut self, position: u64) -> bool {
-        let mut had = Vec::new();
-        let before = self.newest.len();
-        self.newest.retain(|_, newest| {
-            let stays = newest.sequence > position;
-            had.extend(newest.at.filter(|_| !stays));
-            stays
-        });
-        for (part, row) in had {
-            if let Some(part) = self.parts.get_mut(&part) {
-                part.counts[row] = false;
-            }
-        }
-        self.parts.retain(|_, part| part.counts.contains(&true));
-        before != self.newest.len()
-    }
-
-    fn put_together(&mut self, table: &LakeTable) -> Result<(), Error> {
-        let (mut first, mut places) = (0, HashMap::new());
-        let mut counting = Vec::new();
-        for (number, part) in &self.parts {
-            let mut row = first;
-            let rows = part.counts.iter().map(|counts| {
-                row += usize::from(*counts);
-                row.wrapping_sub(1)
-            });
-            places.insert(*number, rows.collect::<Vec<_>>());
-            first = row;
-            counting.push(part.counting().map_err(failed(table))?);
-        }
-        let rows = concat(table, &counting)?;
-        let number = self.next;
-        self.next += 1;
-        for newest in self.newest.values_mut() {
-            newest.at = newest.at.map(|(part, row)| (number, places[&part][row]));
-        }
-        let counts = vec![true; rows.num_rows()];
-        self.parts = BTreeMap::from([(number, Part { rows, counts })]);
         Ok(())
     }
 
-    fn shown(&self, shard: u32, table: &LakeTable, layout: &Layout) -> Result<Shown, Error> {
-        let mut superseded = Superseded { shard, ..Superseded::default() };
-        if own_key(&table.fused).is_some() {
-            let keys = self.newest.keys();
-            superseded.own = Some(keys.filter_map(|(place, own)| Some((*place, own.clone()?))).collect());
-        }
-        for place in self.newest.keys().filter_map(|(place, _)| PlaceId::new(*place)) {
-            superseded.places.entry(layout.bucket_of(place)).or_default().push(place.get());
-        }
-        for places in superseded.places.values_mut() {
-            places.sort_unstable();
-            places.dedup();
-        }
-        let batches = self.parts.values().map(Part::counting).collect::<Result<_, _>>();
-        Ok(Shown { batches: batches.map_err(failed(table))?, superseded })
+    fn forget(&mut self, position: u64) -> bool {
+        let mut forgot = false;
+        self.parts.retain_mut(|part| {
+            let had = part.sequences.partition_point(|sequence| *sequence <= position);
+            forgot |= had > 0;
+            part.rows = part.rows.slice(had, part.sequences.len() - had);
+            part.sequences.drain(..had);
+            !part.sequences.is_empty()
+        });
+        forgot
     }
 }
 

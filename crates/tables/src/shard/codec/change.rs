@@ -15,7 +15,7 @@ use super::{
 };
 use crate::shard::names::Names;
 
-const OPERATIONS: [Operation; 3] = [Operation::Insert, Operation::Update, Operation::Delete];
+pub(super) const OPERATIONS: [Operation; 3] = [Operation::Insert, Operation::Update, Operation::Delete];
 
 /// What all changes of a batch are written with.
 pub(in crate::shard) struct ChangeHead {
