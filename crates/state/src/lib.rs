@@ -10,6 +10,8 @@
 //! commit promises is [`Durability`]. A store belongs to one process at a time.
 
 mod checkpoint;
+mod run;
+mod sort;
 
 use std::{
     fs, io,
@@ -20,6 +22,9 @@ use std::{
 
 use fjall::{KeyspaceCreateOptions, PersistMode, Readable, config::PinningPolicy};
 use yibiao_records::Fault;
+
+pub use run::Run;
+pub use sort::{Sorted, Sorter};
 
 /// A store that cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,10 @@ pub enum Error {
     Write { path: PathBuf, source: fjall::Error },
     #[error("a copy of the state store {path} in {to} failed; is the disk full? {source}")]
     Checkpoint { path: PathBuf, to: PathBuf, source: io::Error },
+    #[error("a sorted run into the state store {path} is not in order: what it was made of is damaged")]
+    Order { path: PathBuf },
+    #[error("sorting in {path} failed; is the disk full? {source}")]
+    Sort { path: PathBuf, source: io::Error },
 }
 
 impl Error {

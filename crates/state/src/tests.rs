@@ -237,3 +237,65 @@ fn a_copy_of_a_small_store_is_small_and_goes_on_by_itself() {
     assert_eq!(open(&to).get(ROWS, b"a").unwrap().as_deref(), Some(&b"3"[..]));
     assert_eq!(store.get(ROWS, b"a").unwrap().as_deref(), Some(&b"2"[..]));
 }
+
+#[test]
+fn runs_of_several_keyspaces_are_there_after_a_move_and_batches_go_on_over_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, to) = (dir.path().join("loading"), dir.path().join("store"));
+    {
+        let store = open(&at);
+        let mut runs = [store.run(ROWS).unwrap(), store.run(POSITIONS).unwrap()];
+        for row in 0..20_000u32 {
+            for run in &mut runs {
+                run.put(row.to_be_bytes(), vec![row as u8; 100]).unwrap();
+            }
+        }
+        assert!(matches!(runs[0].put(3u32.to_be_bytes(), b"".as_slice()), Err(Error::Order { .. })));
+        assert_eq!(store.get(ROWS, 7u32.to_be_bytes()).unwrap(), None);
+        for run in runs {
+            run.finish().unwrap();
+        }
+        let mut batch = store.batch();
+        batch.put(ROWS, 7u32.to_be_bytes(), b"after".as_slice());
+        batch.commit().unwrap();
+        store.persist().unwrap();
+    }
+    std::fs::rename(&at, &to).unwrap();
+    let check = |store: &Store, seven: &[u8]| {
+        assert_eq!(store.prefix(ROWS, b"").count(), 20_000);
+        assert_eq!(store.get(POSITIONS, 9u32.to_be_bytes()).unwrap().as_deref(), Some(&[9u8; 100][..]));
+        assert_eq!(store.get(ROWS, 7u32.to_be_bytes()).unwrap().as_deref(), Some(seven));
+    };
+    let store = open(&to);
+    check(&store, b"after");
+    let mut batch = store.batch();
+    batch.put(ROWS, 7u32.to_be_bytes(), b"later".as_slice());
+    batch.commit().unwrap();
+    drop(store);
+    check(&open(&to), b"later");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn pairs_come_out_in_the_order_of_keys_and_of_one_key_as_they_went_in(
+        pairs in prop::collection::vec((prop::collection::vec(0u8..3, 0..11), 0usize..40), 0..600), memory in 30usize..40_000) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::new(dir.path().join("sort"), memory).unwrap();
+        for (number, (key, length)) in pairs.iter().enumerate() {
+            sorter.push(key, &[&number.to_be_bytes(), &vec![7; *length]]).unwrap();
+        }
+        let mut model: Vec<(Vec<u8>, usize, usize)> =
+            pairs.into_iter().enumerate().map(|(number, (key, length))| (key, number, length)).collect();
+        model.sort();
+        let mut sorted = sorter.sorted().unwrap();
+        for (key, number, length) in model {
+            let (found, value) = sorted.next().unwrap().unwrap();
+            prop_assert_eq!(found, &key[..]);
+            prop_assert_eq!(&value[..8], &number.to_be_bytes()[..]);
+            prop_assert_eq!(value.len(), 8 + length);
+        }
+        prop_assert!(sorted.next().unwrap().is_none());
+        prop_assert_eq!(std::fs::read_dir(dir.path().join("sort")).unwrap().count(), 0);
+    }
+}
