@@ -12,6 +12,7 @@
 mod codec;
 mod custody;
 mod ends;
+mod load;
 mod names;
 mod read;
 mod state;
@@ -38,6 +39,7 @@ use names::Names;
 
 pub use custody::Claims;
 pub use ends::BatchEnd;
+pub use load::{Loading, Packed};
 pub use state::{Alarm, Daily, DailySeries, Due, MarkKey, Origin, PlaceState, Silence, StoredFact, Winner};
 pub use timers::{LastDay, Queue};
 pub use write::{Mark, Writer, Writing};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use yibiao_records::PlaceId;
 
-use super::{Shard, TIMERS_KEYSPACE, View, Writer, Writing, codec};
+use super::{Shard, TIMERS_KEYSPACE, View, Writer, Writing, codec, names::Names};
 use crate::Error;
 
 /// Which of the two orders a timer stands in.
@@ -22,7 +22,7 @@ pub enum Queue {
     Passed,
 }
 
-const DAYS: u8 = b'd';
+pub(super) const DAYS: u8 = b'd';
 const KIND: std::ops::Range<usize> = 1..5;
 const FEED: std::ops::Range<usize> = 5..9;
 const DAY: std::ops::Range<usize> = 9..13;
@@ -32,7 +32,7 @@ const PLACE: std::ops::Range<usize> = 13..21;
 const CLEARED_MAX: usize = 8192;
 
 impl Queue {
-    fn letter(self) -> u8 {
+    pub(super) fn letter(self) -> u8 {
         match self {
             Queue::Waiting => b'w',
             Queue::Passed => b'p',
@@ -64,6 +64,23 @@ fn day_of(key: &[u8]) -> Option<i32> {
 
 fn place_of(key: &[u8]) -> Option<PlaceId> {
     PlaceId::new(i64::from_be_bytes(key.get(PLACE)?.try_into().ok()?))
+}
+
+/// A key as the table above has it.
+pub(super) fn timer_key(
+    names: &Names,
+    letter: u8,
+    kind: &Arc<str>,
+    feed: &Arc<str>,
+    day: i32,
+    place: Option<PlaceId>,
+) -> Vec<u8> {
+    let mut key = vec![letter];
+    key.extend(names.number_or_add(kind).to_be_bytes());
+    key.extend(names.number_or_add(feed).to_be_bytes());
+    key.extend(ordered(day));
+    key.extend(place.into_iter().flat_map(|place| place.get().to_be_bytes()));
+    key
 }
 
 impl Shard {
@@ -155,13 +172,7 @@ impl Writing<'_> {
         day: i32,
         place: Option<PlaceId>,
     ) -> Vec<u8> {
-        let names = &self.writer.shard.inner.names;
-        let mut key = vec![letter];
-        key.extend(names.number_or_add(kind).to_be_bytes());
-        key.extend(names.number_or_add(feed).to_be_bytes());
-        key.extend(ordered(day));
-        key.extend(place.into_iter().flat_map(|place| place.get().to_be_bytes()));
-        key
+        timer_key(&self.writer.shard.inner.names, letter, kind, feed, day, place)
     }
 
     pub fn put_timer(&mut self, queue: Queue, kind: &Arc<str>, feed: &Arc<str>, day: i32, place: PlaceId) {

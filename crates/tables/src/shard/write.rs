@@ -146,7 +146,7 @@ pub struct Writing<'a> {
     pub(super) writer: &'a mut Writer,
     pub(super) batch: Batch,
     scratch: Scratch,
-    sequence: u64,
+    pub(super) sequence: u64,
     recorded_at_ms: i64,
     ending: Option<Ending>,
 }
