@@ -10,6 +10,7 @@
 //! Nothing is kept between batches but what is in the store, the marks (which are in the store too), and counts.
 
 mod listen;
+mod load;
 mod refresh;
 mod warn;
 mod write;
@@ -37,6 +38,8 @@ use crate::{
     silence::{ClockKey, Watched},
 };
 use listen::Listening;
+
+pub use load::Load;
 
 /// A message of a std topic, as it was read.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +126,8 @@ pub struct Applier {
     holding: Holding,
     listening: Listening,
     recorded_at_ms: i64,
+    /// Nothing is stored yet, so that nothing need be looked for ([`Load`]).
+    is_loading: bool,
     kinds: HashMap<String, Arc<str>>,
     /// The names of the tables; of fact tables by kind.
     places_table: Arc<str>,
@@ -157,6 +162,7 @@ impl Applier {
             holding: writer.note(HOLDING)?.and_then(|text| Holding::parse(&text)).unwrap_or_default(),
             listening: Listening::new(&writer, Config::default().batch_timers_max)?,
             recorded_at_ms: writer.note(RECORDED_AT)?.and_then(|text| text.parse().ok()).unwrap_or_default(),
+            is_loading: false,
             kinds: tables
                 .kinds()
                 .iter()
@@ -205,7 +211,7 @@ impl Applier {
         let mut messages: Vec<&Incoming<'_>> = messages.iter().collect();
         messages.sort_by(|a, b| (a.topic, a.partition, a.offset).cmp(&(b.topic, b.partition, b.offset)));
         for message in messages {
-            self.read(&mut batch, message)?;
+            self.read(&mut batch, message, Self::fact)?;
         }
         self.merge(&mut batch)?;
         self.listen(&mut batch)?;
@@ -213,8 +219,13 @@ impl Applier {
         self.write(batch)
     }
 
-    /// Applies a message's facts to the batch, in memory.
-    fn read(&mut self, batch: &mut Batch, message: &Incoming<'_>) -> Result<(), Error> {
+    /// Gives `each` the facts of a message that were not applied yet.
+    fn read(
+        &mut self,
+        batch: &mut Batch,
+        message: &Incoming<'_>,
+        mut each: impl FnMut(&mut Self, &mut Batch, &Shared, Fact) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let at = TopicPartition { topic: message.topic.clone(), partition: message.partition };
         let next = NextOffset::after(message.offset);
         // A reader that was set back gives messages again: they count for nothing.
@@ -268,7 +279,7 @@ impl Applier {
                 });
             }
             last = last.max(Some(fact.raw));
-            self.fact(batch, &shared, fact)?;
+            each(self, batch, &shared, fact)?;
         }
         if let Some(last) = last {
             self.marks.applied(&mark, last);
@@ -277,6 +288,7 @@ impl Applier {
         Ok(())
     }
 
+    /// Applies a fact to the batch, in memory.
     fn fact(&mut self, batch: &mut Batch, shared: &Shared, fact: Fact) -> Result<(), Error> {
         let key = (fact.place, shared.kind.clone(), fact.id);
         let old = match batch.facts.get(&key) {
@@ -286,28 +298,15 @@ impl Applier {
             }
             None => self.writer.fact(fact.place, &shared.kind, &fact.id)?.map(Arc::new),
         };
-        let is_asserted = fact.statement == Statement::Assert;
-        if !is_asserted && old.is_none() {
+        let place = fact.place;
+        let Some((operation, said)) = heard(old.as_deref(), shared.stored(fact)) else {
             batch.applied.facts_unknown += 1;
             return Ok(());
-        }
-        batch.applied.facts += 1;
-        let operation = match (&old, is_asserted) {
-            (None, _) => Operation::Insert,
-            (Some(_), true) => Operation::Update,
-            (Some(_), false) => Operation::Delete,
         };
+        batch.applied.facts += 1;
+        let is_asserted = operation != Operation::Delete;
         self.holding.facts += i64::from(is_asserted) - i64::from(old.is_some());
-        let place = fact.place;
-        let said = Arc::new(match &old {
-            Some(old) if !is_asserted => {
-                // A record that is missing in a full dump says nothing, not even its key.
-                let key =
-                    if fact.source_key.is_empty() { old.fact.source_key.clone() } else { fact.source_key };
-                shared.stored(Fact { payload: old.fact.payload.clone(), source_key: key, ..fact })
-            }
-            _ => shared.stored(fact),
-        });
+        let said = Arc::new(said);
         let new = is_asserted.then(|| said.clone());
         batch.said.push(Said::Fact(operation, said));
         if self.merger.merges(&shared.kind) {
@@ -367,7 +366,7 @@ impl Applier {
 
     /// The place's facts with this batch's, as they will be.
     fn facts_now(&self, batch: &Batch, place: PlaceId, kind: Option<&str>) -> Result<Vec<StoredFact>, Error> {
-        let mut facts = self.writer.facts(place, kind)?;
+        let mut facts = if self.is_loading { Vec::new() } else { self.writer.facts(place, kind)? };
         let first = (place, Arc::<str>::from(kind.unwrap_or_default()), FactId::from_bytes([0; 16]));
         let pending: BTreeMap<_, _> = batch
             .facts
@@ -378,6 +377,23 @@ impl Applier {
         facts.retain(|stored| !pending.contains_key(&(stored.kind.clone(), stored.fact.id)));
         facts.extend(pending.into_values().flatten().map(|stored| (**stored).clone()));
         Ok(facts)
+    }
+}
+
+/// What is said of a fact that stood as `old`, and what that does. None: a retraction of one that is not there.
+fn heard(old: Option<&StoredFact>, mut said: StoredFact) -> Option<(Operation, StoredFact)> {
+    match (old, said.fact.statement) {
+        (None, Statement::Assert) => Some((Operation::Insert, said)),
+        (Some(_), Statement::Assert) => Some((Operation::Update, said)),
+        (None, Statement::Retract) => None,
+        (Some(old), Statement::Retract) => {
+            // A record that is missing in a full dump says nothing, not even its key.
+            if said.fact.source_key.is_empty() {
+                said.fact.source_key.clone_from(&old.fact.source_key);
+            }
+            said.fact.payload.clone_from(&old.fact.payload);
+            Some((Operation::Delete, said))
+        }
     }
 }
 

@@ -19,6 +19,11 @@ pub struct Config {
     /// How long an idle thread waits before it looks whether it should stop.
     #[serde(with = "yibiao_topics::duration")]
     pub batch_wait: Duration,
+    /// A shard without any state whose std topics hold at least so many frames is loaded at once, before anything else: far
+    /// cheaper than in batches. 0: never. Not with `checkpoints`.
+    pub load_frames_min: u64,
+    /// Memory that loading takes for sorting, of all shards together, MiB. What does not fit waits in files beside the shards.
+    pub load_memory_mib: u64,
     /// Where the shards' checkpoints lie: a folder or the URL of an object store. With it shards may move to another process or
     /// machine; without it all of them stay with this one.
     pub checkpoints: Option<String>,
@@ -48,6 +53,8 @@ impl Default for Config {
             batch_facts_max: 16_384,
             batch_timers_max: 1024,
             batch_wait: Duration::from_secs(1),
+            load_frames_min: 1_000,
+            load_memory_mib: 256,
             checkpoints: None,
             checkpoint_every: Duration::from_secs(300),
             checkpoints_kept: 3,

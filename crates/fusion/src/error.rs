@@ -46,6 +46,8 @@ pub enum Error {
         "{topic}[{partition}] ends at {high}, but shard {shard} has read it up to {next} before: is it another cluster, or were records lost?"
     )]
     Short { shard: u32, topic: String, partition: i32, next: i64, high: i64 },
+    #[error("putting a first load from {path} in place failed; is the disk full? {source}")]
+    Load { path: std::path::PathBuf, source: std::io::Error },
     #[error("no thread for the fusion stage: {0}")]
     Thread(std::io::Error),
     #[error("a thread of the fusion stage panicked: {0}")]
@@ -69,6 +71,7 @@ impl Error {
             | Error::OtherRules { .. }
             | Error::Diverged { .. }
             | Error::Short { .. }
+            | Error::Load { .. }
             | Error::Thread(_)
             | Error::Ask(_) => Fault::OPERATOR,
             Error::Frame { .. } | Error::Panic(_) => Fault::OURS,

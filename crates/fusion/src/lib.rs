@@ -12,7 +12,8 @@
 //! ```
 //!
 //! In reading order: [`config`]; [`stage`] threads and readers; [`batch`] one micro-batch of one shard; [`applied`]
-//! what was applied already; [`replay`] what was made before is made again; [`merge`]; [`silence`]; [`rules`]; [`warnings`] and
+//! what was applied already; [`replay`] what was made before is made again; [`load`] an empty shard
+//! takes a backlog at once; [`merge`]; [`silence`]; [`rules`]; [`warnings`] and
 //! [`evidence`]; [`progress`] for those who watch;
 //! [`verify`] full against incremental; [`why`] where a cell came from.
 
@@ -23,6 +24,7 @@ pub mod day;
 mod error;
 pub mod evidence;
 pub mod facts;
+pub mod load;
 pub mod merge;
 pub mod progress;
 pub mod replay;
@@ -33,9 +35,10 @@ pub mod verify;
 pub mod warnings;
 pub mod why;
 
-pub use batch::{Applied, Applier, Holding, Incoming};
+pub use batch::{Applied, Applier, Holding, Incoming, Load};
 pub use config::Config;
 pub use error::Error;
+pub use load::FirstLoad;
 pub use progress::{Progress, ShardProgress};
 pub use rules::Rules;
 pub use stage::Fusion;

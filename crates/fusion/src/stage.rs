@@ -244,7 +244,7 @@ pub(crate) fn of(message: &Message) -> Incoming<'_> {
     }
 }
 
-fn measure(applied: &Applied, oldest_ms: i64) {
+pub(crate) fn measure(applied: &Applied, oldest_ms: i64) {
     use metrics::{counter, gauge};
     counter!("yibiao_sent_records_total", "stage" => "fusion").increment(applied.changes);
     counter!("yibiao_applied_facts_total", "stage" => "fusion").increment(applied.facts);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use polars::prelude::*;
 use support::*;
 use tokio_util::sync::CancellationToken;
-use yibiao_fusion::{Config, Fusion, Progress, Rules, verify};
+use yibiao_fusion::{Config, FirstLoad, Fusion, Progress, Rules, verify};
 use yibiao_records::{Fact, FactKinds, FrameBuilder, FrameHeader, PlaceId, RawPosition, Value};
-use yibiao_tables::{Shard, Tables};
+use yibiao_tables::{Lake, Projector, Shard, Tables};
 use yibiao_topics::{Client, ClientConfig, Layout, Outgoing, Producer, message::header};
 
 const SHARDS: u32 = 2;
@@ -194,6 +194,86 @@ async fn facts_on_a_broker_become_rows_and_warnings_through_a_restart_and_polars
         assert_eq!(cell(shard, place, "water_m3_30d"), Value::Decimal(sum));
         assert_eq!(cell(shard, place, "water_days_30d"), Value::Int(days));
     }
+    let mut rules = Rules::load(&pipelines().join("rules"), &bench.tables).await.unwrap();
+    for shard in &shards {
+        assert_eq!(verify(&shard.view(), &mut rules).await.unwrap().differences, []);
+    }
+}
+
+/// Of all parts of a shard that a load could forget.
+fn content(shard: &Shard) -> (Vec<Vec<Value>>, Vec<Vec<Value>>, u64) {
+    let view = shard.view();
+    let rows = |table: &str| view.rows(table).map(Result::unwrap).collect();
+    (rows("places"), rows("warnings"), view.timers_count().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_shard_with_a_backlog_is_loaded_at_once_and_goes_on_in_batches() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut bench = Bench::start(dir.path()).await;
+    bench.send(population(0..20)).await;
+    // What a process left that died while it loaded.
+    let left = dir.path().join("shard-1.loading/store");
+    std::fs::create_dir_all(&left).unwrap();
+    let layout = yibiao_tables::lake::Layout::new(&bench.tables, SHARDS);
+    let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), layout).unwrap();
+    let first = |frames| FirstLoad {
+        config: Config { load_frames_min: frames, load_memory_mib: 1, ..Config::default() },
+        tables: bench.tables.clone(),
+        kinds: std::sync::Arc::new(bench.kinds.clone()),
+        rules: pipelines().join("rules"),
+        client: bench.client.clone(),
+        lake: lake.clone(),
+        std_partitions: SHARDS,
+        options: options(),
+    };
+    let is_empty = |shard: &Shard| shard.view().positions().unwrap().is_empty();
+
+    let shutdown = CancellationToken::new();
+    // A frame of each of four kinds is there.
+    let shards = first(5).run(bench.shards(dir.path()), &shutdown).await.unwrap();
+    assert!(shards.iter().all(is_empty) && !left.exists());
+    let checkpoints = |first: FirstLoad| FirstLoad {
+        config: Config { checkpoints: Some("somewhere".into()), ..first.config.clone() },
+        ..first
+    };
+    let shards = checkpoints(first(4)).run(shards, &shutdown).await.unwrap();
+    assert!(shards.iter().all(is_empty), "shards that move are not loaded");
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let shards = first(4).run(shards, &stopped).await.unwrap();
+    assert!(shards.iter().all(is_empty), "a load that is stopped leaves the shard as it was");
+    let shards = first(4).run(shards, &shutdown).await.unwrap();
+    assert_eq!(shards.iter().map(Shard::number).collect::<Vec<_>>(), [0, 1]);
+    assert!(!shards.iter().any(is_empty));
+    assert!(!dir.path().join("shard-1.loading").exists());
+
+    let in_batches = bench.shards(other.path());
+    for shards in [shards.clone(), in_batches.clone()] {
+        let (progress, shutdown, running) = bench.run(shards).await;
+        progress.drained(&bench.client).await.unwrap();
+        shutdown.cancel();
+        running.await.unwrap();
+    }
+    for (loaded, in_batches) in shards.iter().zip(&in_batches) {
+        assert!(!content(loaded).1.is_empty(), "something is warned of");
+        assert_eq!(content(loaded).0.len(), content(in_batches).0.len());
+        assert_eq!(content(loaded).2, content(in_batches).2);
+    }
+    Projector::new(lake.clone(), shards.clone(), Default::default()).project_once().await.unwrap();
+    // Another state, such as one that was lost, must not go on in the midst of this lake.
+    let third = tempfile::tempdir().unwrap();
+    let refused = first(4).run(bench.shards(third.path()), &shutdown).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("the lake has changes"), "{refused}");
+
+    bench.send(population(20..25)).await;
+    let (progress, shutdown, running) = bench.run(shards.clone()).await;
+    progress.drained(&bench.client).await.unwrap();
+    let total = progress.total();
+    assert_eq!((total.applied.facts, total.applied.facts_skipped), (40 * 15, 0));
+    assert_eq!(total.holding.facts, 40 + 40 * 75);
+    shutdown.cancel();
+    running.await.unwrap();
     let mut rules = Rules::load(&pipelines().join("rules"), &bench.tables).await.unwrap();
     for shard in &shards {
         assert_eq!(verify(&shard.view(), &mut rules).await.unwrap().differences, []);

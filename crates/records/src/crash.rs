@@ -23,6 +23,10 @@ pub enum CrashPoint {
     DeliverAudited,
     DeliverSent,
     DeliverCommitted,
+    LoadRead,
+    LoadWritten,
+    LoadSynced,
+    LoadMoved,
     SwapJournalled,
     SwapHandedOver,
     SwapQuarantined,
@@ -32,6 +36,10 @@ pub enum CrashPoint {
 }
 
 impl CrashPoint {
+    /// Those of the first load of a fusion shard, in their order. Stages come by them only where they find a backlog.
+    pub const LOAD: [CrashPoint; 4] =
+        [CrashPoint::LoadRead, CrashPoint::LoadWritten, CrashPoint::LoadSynced, CrashPoint::LoadMoved];
+
     /// Those between the writes of one swap of tables, in their order. Stages do not come by them.
     pub const SWAP: [CrashPoint; 6] = [
         CrashPoint::SwapJournalled,
@@ -86,6 +94,10 @@ impl CrashPoint {
             CrashPoint::DeliverAudited => "deliver-audited",
             CrashPoint::DeliverSent => "deliver-sent",
             CrashPoint::DeliverCommitted => "deliver-committed",
+            CrashPoint::LoadRead => "load-read",
+            CrashPoint::LoadWritten => "load-written",
+            CrashPoint::LoadSynced => "load-synced",
+            CrashPoint::LoadMoved => "load-moved",
             CrashPoint::SwapJournalled => "swap-journalled",
             CrashPoint::SwapHandedOver => "swap-handed-over",
             CrashPoint::SwapQuarantined => "swap-quarantined",
@@ -120,8 +132,8 @@ mod armed {
     fn armed() -> Option<(CrashPoint, AtomicU32)> {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, nth) = text.split_once(':')?;
-        let point =
-            CrashPoint::STAGES.into_iter().chain(CrashPoint::SWAP).find(|point| point.as_str() == name)?;
+        let mut points = CrashPoint::STAGES.into_iter().chain(CrashPoint::LOAD).chain(CrashPoint::SWAP);
+        let point = points.find(|point| point.as_str() == name)?;
         Some((point, AtomicU32::new(nth.parse().ok()?)))
     }
 

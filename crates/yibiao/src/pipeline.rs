@@ -204,7 +204,12 @@ impl Pipeline {
         if self.follows_group() {
             return self.start_following(fusing);
         }
-        self.shards = fusing.open(&self.own_shards()).await?;
+        let shards = fusing.open(&self.own_shards()).await?;
+        for stage in ["fusion", "project"] {
+            // Loading is work of theirs, and may take long.
+            metrics::gauge!("yibiao_stage_up", "stage" => stage).set(1.0);
+        }
+        self.shards = fusing.load(shards, &self.shutdown).await?;
         let (fusion, projector) = fusing.begin(&self.shards).await?;
         self.fused = Some(fusion.progress());
         let shutdown = self.shutdown.clone();

@@ -92,6 +92,29 @@ fn a_machine_that_is_lost_again_and_again_is_replaced_from_checkpoint_and_tail()
 }
 
 #[test]
+fn lost_tables_are_loaded_at_once_from_the_std_topics_whatever_dies_meanwhile() {
+    let world = World::new(Kafka::Embedded);
+    world.run_to_end();
+    let (places, firing) = (world.sql(PLACES), world.sql(FIRING));
+    assert!(firing.as_array().is_some_and(|firing| !firing.is_empty()), "something is warned of");
+    assert_eq!(world.loads_done(), 0, "frames that come one by one are applied in batches");
+
+    world.lose_shards_and_lake();
+    for point in CrashPoint::LOAD {
+        world.run_to_death_at_the(1, point);
+    }
+    assert_eq!(world.loads_done(), 0);
+    world.run_to_end();
+    // One was in place when the process died last, or two that were loaded beside each other.
+    assert!((2..=3).contains(&world.loads_done()), "{} loads", world.loads_done());
+    assert_eq!(world.sql(PLACES), places);
+    assert_eq!(world.sql(FIRING), firing);
+    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    assert!(world.accounting_balances());
+    world.rules_verify();
+}
+
+#[test]
 fn shards_follow_their_group_from_process_to_process() {
     let undisturbed = World::new(Kafka::Embedded);
     undisturbed.run_to_end();

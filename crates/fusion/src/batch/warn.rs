@@ -194,6 +194,7 @@ impl Applier {
     ) -> Result<Option<Vec<Value>>, Error> {
         match batch.warnings.get(&(place, rule.clone(), ordinal)) {
             Some(row) => Ok(Some(row.clone())),
+            None if self.is_loading => Ok(None),
             None => Ok(self.writer.warning(place, rule, ordinal)?),
         }
     }

@@ -95,7 +95,7 @@ fn stands(
     facts.get(&key).and_then(Option::as_ref).is_some_and(|standing| Arc::ptr_eq(standing, said))
 }
 
-fn note(writing: &mut Writing<'_>, recorded_at_ms: i64, holding: Holding) {
+pub(super) fn note(writing: &mut Writing<'_>, recorded_at_ms: i64, holding: Holding) {
     writing.note(RECORDED_AT, &recorded_at_ms.to_string());
     writing.note(HOLDING, &format!("{} {} {}", holding.places, holding.facts, holding.firing));
 }

@@ -39,6 +39,11 @@ const fn where_served(described: Described) -> Described {
     Described { always: false, ..described }
 }
 
+/// Only once a shard was loaded at once in this process.
+const fn where_loaded(described: Described) -> Described {
+    Described { always: false, ..described }
+}
+
 const fn where_shards_move(described: Described) -> Described {
     Described { always: false, ..described }
 }
@@ -107,6 +112,8 @@ pub const CATALOGUE: &[Described] = &[
     )),
     // fusion
     counter("yibiao_applied_facts_total", &["stage"], "facts that changed the state"),
+    where_loaded(gauge("yibiao_load_left_frames", &["shard"], "frames that a first load has not read yet")),
+    where_loaded(counter("yibiao_loaded_places_total", &["shard"], "places that a first load has merged")),
     counter("yibiao_due_timers_total", &["stage"], "timers looked at, because nothing had come for so long"),
     counter("yibiao_warnings_total", &["stage", "state"], "warnings raised, updated and cleared"),
     counter(

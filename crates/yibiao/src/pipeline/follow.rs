@@ -11,7 +11,12 @@ use crate::{config::Stage, gauges::Gauges, resolve_address::resolve_address, sta
 impl Pipeline {
     /// Runs every stage of this process until `stop`, or until one fails; then ends them in order.
     pub async fn run_until(&mut self, stop: impl Future<Output = Result<()>>) -> Result<()> {
-        self.start().await?;
+        tokio::pin!(stop);
+        // A first load may take long.
+        tokio::select! {
+            started = self.start() => started?,
+            stopped = &mut stop => return stopped.and(self.stop().await),
+        }
         if let Some(keeper) = self.keeper.take() {
             let shutdown = self.shutdown.clone();
             self.spawn("gazetteer", keeper.run(shutdown));
@@ -37,7 +42,6 @@ impl Pipeline {
         let mut connecting = std::mem::take(&mut self.connecting);
         let waited = self
             .unless_a_stage_fails(async {
-                tokio::pin!(stop);
                 loop {
                     tokio::select! {
                         stopped = &mut stop => return stopped,

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
-use yibiao_fusion::Fusion;
+use tokio_util::sync::CancellationToken;
+use yibiao_fusion::{FirstLoad, Fusion};
 use yibiao_records::{FactKinds, Retry};
 use yibiao_tables::{
     Lake, Projector, Shard, Tables,
@@ -24,6 +25,14 @@ use crate::{config::Config, shadow::swap, status::Status};
 /// anything else: four shards with the store's defaults needed 3 GB.
 const SHARD_CACHE_BYTES: u64 = 32 << 20;
 const SHARD_WRITE_BUFFER_BYTES: u64 = 16 << 20;
+
+fn options() -> yibiao_state::Options {
+    yibiao_state::Options {
+        cache_bytes: SHARD_CACHE_BYTES,
+        write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
+        ..Default::default()
+    }
+}
 
 /// What it takes to fuse, whichever shards.
 pub(super) struct Fusing {
@@ -57,12 +66,23 @@ impl Fusing {
         Ok(shards)
     }
 
-    async fn open_or_take(&self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
-        let options = yibiao_state::Options {
-            cache_bytes: SHARD_CACHE_BYTES,
-            write_buffer_bytes: SHARD_WRITE_BUFFER_BYTES,
-            ..Default::default()
+    /// Those that are empty and have a backlog are loaded at once, until `shutdown`.
+    pub async fn load(&self, shards: Vec<Shard>, shutdown: &CancellationToken) -> Result<Vec<Shard>> {
+        let first = FirstLoad {
+            config: self.config.fusion.clone(),
+            tables: self.tables.clone(),
+            kinds: self.kinds.clone(),
+            rules: self.rules.clone(),
+            client: self.client.clone(),
+            lake: self.lake.clone(),
+            std_partitions: self.partitions(),
+            options: options(),
         };
+        Ok(first.run(shards, shutdown).await?)
+    }
+
+    async fn open_or_take(&self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
+        let options = options();
         let dirs: Vec<_> = numbers.iter().map(|number| (*number, self.dir(*number))).collect();
         if let Some(location) = &self.config.fusion.checkpoints {
             let checkpoints = Checkpoints::open(location)?;

@@ -18,8 +18,8 @@ use crate::running::Running;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-/// What goes wrong, and which batches a restored shard made again.
-const LOG: &str = "warn,yibiao_fusion::replay=info";
+/// What goes wrong, which batches a restored shard made again, and which were loaded.
+const LOG: &str = "warn,yibiao_fusion::replay=info,yibiao_fusion::load=info";
 const TOKEN: &str = "end-to-end";
 const HAZARDS: &str = "grid.hazards.v1";
 /// A run that takes longer is stuck.
@@ -111,7 +111,12 @@ impl World {
 
     /// Runs until the process dies at this point, the second time that it comes by.
     pub fn run_to_death_at(&self, point: CrashPoint) {
-        let mut child = self.start_run_with(&[(CRASH_AT, format!("{}:2", point.as_str()))]);
+        self.run_to_death_at_the(2, point);
+    }
+
+    /// As [`World::run_to_death_at`], the `nth` time.
+    pub fn run_to_death_at_the(&self, nth: u32, point: CrashPoint) {
+        let mut child = self.start_run_with(&[(CRASH_AT, format!("{}:{nth}", point.as_str()))]);
         let status = wait(&mut child, PATIENCE);
         let log = std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
         let _ = child.kill();
@@ -122,6 +127,21 @@ impl World {
     /// The disk with the fusion shards' states is gone. False where there was none yet.
     pub fn lose_the_shards(&self) -> bool {
         std::fs::remove_dir_all(self.path("data/state/fusion")).is_ok()
+    }
+
+    /// State and tables are gone, and shards are loaded at once whatever little they find.
+    pub fn lose_shards_and_lake(&self) {
+        assert!(self.lose_the_shards());
+        std::fs::remove_dir_all(self.path("data/lake")).unwrap();
+        let path = self.path("yibiao.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text + "[fusion]\nload_frames_min = 1\n").unwrap();
+    }
+
+    /// How often a shard was loaded at once, so far.
+    pub fn loads_done(&self) -> usize {
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap();
+        log.lines().filter(|line| line.contains("the first load is done")).count()
     }
 
     /// How often a shard made a tail's batches again, so far.
