@@ -12,6 +12,7 @@
 //! Prints a table; never fails on time.
 
 mod facts;
+mod load;
 mod measure;
 mod queries;
 mod restart;
@@ -46,7 +47,16 @@ pub struct Args {
     /// Buckets of the base tables.
     #[arg(long, default_value_t = 64)]
     buckets: u32,
-    /// Places after which the first load is projected each time.
+    /// Load in batches, as everything else is applied, and not at once.
+    #[arg(long)]
+    batches: bool,
+    /// Memory for sorting what is loaded at once, as the stage has it.
+    #[arg(long, default_value_t = 256)]
+    load_memory_mib: usize,
+    /// Nothing after the first load.
+    #[arg(long)]
+    first_load_only: bool,
+    /// Places after which a first load in batches is projected each time.
     #[arg(long, default_value_t = 1_000_000)]
     project_every: u64,
     /// Recent changes that only the shard has.

@@ -9,14 +9,12 @@ use yibiao_contracts::load_fact_kinds;
 use yibiao_fusion::{Applier, Rules};
 use yibiao_records::FactKinds;
 use yibiao_state::Options;
-use yibiao_tables::{
-    Lake, Projector, Shard, Tables,
-    lake::{Config, Layout},
-};
+use yibiao_tables::{Projector, Shard, Tables, lake::Config};
 
 use crate::{
     Args,
     facts::{Frame, Sender},
+    load,
     measure::{Spent, Watch, at, peak_mb},
     queries, restart,
 };
@@ -36,15 +34,7 @@ pub struct Bench {
 impl Bench {
     /// Opens the shard of a folder, with so many copies of one rule over rows.
     pub async fn open(args: &Args, dir: &Path, rules: usize) -> Result<Self> {
-        let kinds = load_fact_kinds(&args.pipelines.join("facts"))?;
-        let tables = Tables::load(&args.pipelines.join("tables"), &kinds, args.buckets)?;
-        let options = Options {
-            cache_bytes: args.cache_mib << 20,
-            write_buffer_bytes: args.memtables_mib << 20,
-            ..Options::default()
-        };
-        let shard = Shard::open(&dir.join("shard"), 0, &tables, &options)?;
-        let mut rules = Rules::parse((0..rules).map(rule).collect::<Vec<_>>(), &tables).await?;
+        let (kinds, tables, shard, mut rules) = parts(args, dir, rules).await?;
         let mut applier = Applier::new(&shard, 1)?;
         applier.refresh(&mut rules).await?;
         Ok(Self { kinds, tables, shard, applier, rules })
@@ -60,6 +50,20 @@ impl Bench {
     }
 }
 
+/// Of the shard of a folder, with so many copies of one rule over rows.
+pub async fn parts(args: &Args, dir: &Path, rules: usize) -> Result<(FactKinds, Tables, Shard, Rules)> {
+    let kinds = load_fact_kinds(&args.pipelines.join("facts"))?;
+    let tables = Tables::load(&args.pipelines.join("tables"), &kinds, args.buckets)?;
+    let options = Options {
+        cache_bytes: args.cache_mib << 20,
+        write_buffer_bytes: args.memtables_mib << 20,
+        ..Options::default()
+    };
+    let shard = Shard::open(&dir.join("shard"), 0, &tables, &options)?;
+    let rules = Rules::parse((0..rules).map(rule).collect::<Vec<_>>(), &tables).await?;
+    Ok((kinds, tables, shard, rules))
+}
+
 /// One of many rules; none of them fires often.
 fn rule(number: usize) -> (&'static str, String) {
     let text = format!(
@@ -73,32 +77,18 @@ fn rule(number: usize) -> (&'static str, String) {
 }
 
 pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
-    let mut bench = Bench::open(args, dir, 1).await?;
     let mut dice = ChaCha8Rng::seed_from_u64(1);
-    let mut addresses = Sender::new(&bench.kinds, "place", "police/standard-addresses", 0, 0)?;
-    let mut water = Sender::new(&bench.kinds, "water", "utilities/water-readings", 0, 0)?;
-
-    let lake = Lake::open(&dir.join("lake").to_string_lossy(), Layout::new(&bench.tables, 1))?;
-    let mut projector = Projector::new(lake.clone(), vec![bench.shard.clone()], Config::default());
-    let mut projected = Spent::default();
-    // Made-up facts cost as much as applying them: only the latter counts.
-    let mut loaded = Spent::default();
-    for from in (0..places).step_by(BATCH_FACTS as usize) {
-        let range = from..(from + BATCH_FACTS).min(places);
-        let mut frames = addresses.addresses(range.clone())?;
-        frames.extend(water.readings(range, 0, &mut dice)?);
-        let watch = Watch::start();
-        bench.apply(&frames).await?;
-        loaded += watch.spent();
-        // Else the change log would be larger than all else.
-        if (from / BATCH_FACTS + 1).is_multiple_of(args.project_every.div_ceil(BATCH_FACTS)) {
-            let watch = Watch::start();
-            projector.project_once().await?;
-            projected += watch.spent();
-            eprintln!("{} places are there", from + BATCH_FACTS);
-        }
-    }
-    drop(projector);
+    let kinds = load_fact_kinds(&args.pipelines.join("facts"))?;
+    let mut addresses = Sender::new(&kinds, "place", "police/standard-addresses", 0, 0)?;
+    let mut water = Sender::new(&kinds, "water", "utilities/water-readings", 0, 0)?;
+    let senders = (&mut addresses, &mut water);
+    let (loaded, projected) = match args.batches {
+        true => load::in_batches(args, dir, places, senders, &mut dice).await?,
+        false => (load::at_once(args, dir, places, senders, &mut dice).await?, Spent::default()),
+    };
+    let mut projected = projected;
+    let mut bench = Bench::open(args, dir, 1).await?;
+    let lake = load::lake(&bench, dir)?;
     let (facts, Spent { seconds, cpu }) = (2 * places, loaded);
     let disk = bench.shard.disk_bytes()? as f64 / 1e6;
     println!(
@@ -106,6 +96,9 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
         facts as f64 / cpu,
         peak_mb()
     );
+    if args.first_load_only {
+        return Ok(());
+    }
 
     for rules in [1, 10, 100] {
         if rules > 1 {
