@@ -36,8 +36,10 @@ use crate::{
 
 /// Places that are merged and judged together; rules cost a part of a millisecond each time.
 const CHUNK_PLACES: usize = 2048;
-/// The same for their facts, which are in memory.
-const CHUNK_FACTS: usize = 32_768;
+/// The same for their facts, which are in memory; fewer where little memory may be taken.
+const CHUNK_FACTS_MAX: usize = 32_768;
+/// About what a fact takes while it is merged, with its part of the place.
+const FACT_BYTES: usize = 4096;
 
 /// A shard that is being loaded. After an error it is worth nothing.
 pub struct Load {
@@ -97,6 +99,7 @@ impl Load {
             last_days: BTreeSet::new(),
             places: Vec::new(),
             facts: Vec::new(),
+            facts_max: (memory_max / FACT_BYTES).clamp(1, CHUNK_FACTS_MAX),
             fact: None,
             packed: Default::default(),
         };
@@ -135,6 +138,7 @@ struct Merging<'a> {
     /// Of the chunk; the last one may get more facts.
     places: Vec<(PlaceId, Touch)>,
     facts: Vec<(FactKey, Option<Arc<StoredFact>>)>,
+    facts_max: usize,
     fact: Option<Standing>,
     /// Its key, and the value that stands, as they are stored.
     packed: (Vec<u8>, Vec<u8>),
@@ -149,7 +153,7 @@ impl Merging<'_> {
 
     /// Whether the chunk is to be written before this place begins.
     fn is_full(&mut self, next: PlaceId) -> Result<bool, Error> {
-        let is_large = self.places.len() >= CHUNK_PLACES || self.facts.len() >= CHUNK_FACTS;
+        let is_large = self.places.len() >= CHUNK_PLACES || self.facts.len() >= self.facts_max;
         if !is_large || self.fact.as_ref().is_some_and(|fact| fact.key.0 == next) {
             return Ok(false);
         }
