@@ -54,7 +54,7 @@ impl Applier {
             }
         }
         for (place, touch) in &places {
-            if touch.state_changed && !(touch.row_changed && !touch.state.row.is_empty()) {
+            if touch.state_changed && (!touch.row_changed || touch.state.row.is_empty()) {
                 writing.put_place(*place, &touch.state);
             }
             if touch.state_changed {

@@ -63,7 +63,7 @@ impl Writer {
         let inner = &self.shard.inner;
         let Some(kind) = inner.names.number(kind) else { return Ok(None) };
         let key = codec::fact_key(place, kind, id);
-        let Some(bytes) = inner.store.get(FACTS_KEYSPACE, &key)? else { return Ok(None) };
+        let Some(bytes) = inner.store.get(FACTS_KEYSPACE, key)? else { return Ok(None) };
         codec::fact_from(&key, &bytes, &inner.names).map(Some).map_err(|e| self.shard.corrupt("fact", e))
     }
 
