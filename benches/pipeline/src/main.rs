@@ -6,6 +6,7 @@
 //!  3. everything else: raw bytes ─► normalise ─► fusion ─► state, lake   records/s, per core, share of each stage
 //!  4. the same feeds' later readings at half of that rate: arrival of a report ─► warning   p50, p99
 //!  5. the same with hazard reports alone as the load, the dearest kind of record            p50, p99
+//!  6. what was normalised already, byte for byte, to normalise alone                        records/s per core, shares
 //! ```
 //!
 //! The broker's own CPU is not counted. Prints a table; never fails on time.
@@ -13,16 +14,18 @@
 mod cpu;
 mod latency;
 mod later;
+mod unchanged;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cpu::Watch;
+use cpu::{Cpu, Watch};
 use latency::Load;
+use unchanged::As;
 use yibiao::{
     config::{Config, Serve, Stage},
     pipeline::Pipeline,
@@ -55,6 +58,14 @@ struct Args {
     /// Days after those, whose readings are the load.
     #[arg(long, default_value_t = 21)]
     later_days: u32,
+
+    /// Records that come once more, of a feed of readings and as many of a feed of full dumps; 0: none.
+    #[arg(long, default_value_t = 1_000_000)]
+    unchanged: u64,
+
+    /// Only these: neither fusion nor warnings.
+    #[arg(long)]
+    only_unchanged: bool,
 
     #[arg(long, default_value = "pipelines")]
     pipelines: PathBuf,
@@ -107,6 +118,19 @@ async fn run(args: Args) -> Result<()> {
     filling.run_to_end().await?;
     drop(filling);
 
+    if args.only_unchanged {
+        Pipeline::open(config.clone(), &[Stage::Normalise], Mode::Once).await?.run_to_end().await?;
+    } else {
+        rows_and_warnings(&args, &config, &set_aside, dir.path()).await?;
+    }
+    if args.unchanged > 0 {
+        nothing_new(&config, args.unchanged).await?;
+    }
+    println!("| peak memory | {} MB |", yibiao::report::peak_memory_bytes() >> 20);
+    Ok(())
+}
+
+async fn rows_and_warnings(args: &Args, config: &Config, set_aside: &Path, dir: &Path) -> Result<()> {
     eprintln!("raw bytes to fused rows");
     let mut pipeline = Pipeline::open(config.clone(), &[Stage::Normalise, Stage::Fusion], Mode::Once).await?;
     let (began, watch) = (Instant::now(), Watch::start());
@@ -120,14 +144,10 @@ async fn run(args: Args) -> Result<()> {
     println!("| records | {} |", grouped(records as u64));
     println!("| wall time, gazetteer and last Delta commit included | {seconds:.1} s |");
     println!("| records/s on this machine | {} |", grouped((records / seconds) as u64));
-    println!("| CPU time of ours | {:.1} s |", cpu.total());
-    println!("| records/s per core used | {} |", grouped((records / cpu.total()) as u64));
-    for (stage, spent) in &cpu.0 {
-        println!("| share: {stage} | {:.0} % |", spent * 100.0 / cpu.total());
-    }
+    show(records, &cpu);
 
     let rate = (records / seconds / 2.0) as u64;
-    let readings = later::records(&config, &set_aside, dir.path()).await?;
+    let readings = later::records(config, set_aside, dir).await?;
     let length = Duration::from_secs(args.seconds);
     for (round, load) in [Load::Readings(readings), Load::HazardReports].into_iter().enumerate() {
         let what = load.name();
@@ -137,6 +157,33 @@ async fn run(args: Args) -> Result<()> {
         println!("| a report's arrival to its warning, p50 | {:.0} ms |", measured.p50_ms);
         println!("| a report's arrival to its warning, p99 | {:.0} ms |", measured.p99_ms);
     }
-    println!("| peak memory | {} MB |", yibiao::report::peak_memory_bytes() >> 20);
     Ok(())
+}
+
+/// A process starts and what it has normalised before comes once more, and then again and again.
+async fn nothing_new(config: &Config, records: u64) -> Result<()> {
+    let feeds = [("utilities/water-readings", As::Repetitions), ("police/standard-addresses", As::FullDumps)];
+    for (feed, as_) in feeds {
+        eprintln!("records of {feed} that say nothing new");
+        let [first, later] = unchanged::measure(config, feed, as_, records).await?;
+        let how = match as_ {
+            As::Repetitions => "repeated",
+            As::FullDumps => "as full dumps",
+        };
+        for (when, part) in [("for the first time", first), ("again and again", later)] {
+            println!("| {feed} {how} {when} | |\n|---|---|");
+            println!("| records | {} |", grouped(part.records));
+            println!("| wall time | {:.2} s |", part.seconds);
+            show(part.records as f64, &part.cpu);
+        }
+    }
+    Ok(())
+}
+
+fn show(records: f64, cpu: &Cpu) {
+    println!("| CPU time of ours | {:.2} s |", cpu.total());
+    println!("| records/s per core used | {} |", grouped((records / cpu.total()) as u64));
+    for (stage, spent) in &cpu.0 {
+        println!("| share: {stage} | {:.0} % |", spent * 100.0 / cpu.total());
+    }
 }
