@@ -21,6 +21,7 @@ use yibiao_normalise::{
     emit::Outlet,
     gazetteer::Edition,
     resolve::Places,
+    same::Same,
     shard::{FrameLimits, Shard},
     state::{ShardId, ShardRecord, State},
 };
@@ -35,6 +36,8 @@ use crate::{
 /// Which feeds each worker has: those that define places, and those that resolve addresses.
 const WORKERS: [&[usize]; 2] = [&[POLICE], &[POWER, JUSTICE]];
 const ADDRESSES_KEPT: usize = 256;
+/// Few, so that some are forgotten for others.
+const RECORDS_KEPT: usize = 24;
 
 pub struct Process {
     pub number: usize,
@@ -49,6 +52,7 @@ pub struct Worker {
     shards: Vec<Owned>,
     pub producer: Producer,
     places: Places,
+    same: Same,
     phase: Phase,
 }
 
@@ -146,7 +150,8 @@ impl Process {
                 }
             }
             let (producer, places) = (Producer::default(), Places::new(ADDRESSES_KEPT));
-            workers.push(Worker { shards, producer, places, phase: Phase::Idle });
+            let same = Same::new(RECORDS_KEPT);
+            workers.push(Worker { shards, producer, places, same, phase: Phase::Idle });
         }
         let reviser = Reviser::open(setup, state)?;
         Ok(Self { number, workers, reviser, state: state.clone(), strict })
@@ -280,7 +285,7 @@ impl Worker {
             let rest = &owned.part[owned.taken..];
             owned.run = rest.iter().position(ends_dump).unwrap_or(rest.len());
             let records = rest[..owned.run].iter().map(|(offset, message)| raw(*offset, message));
-            owned.shard.begin(state, records)?;
+            owned.shard.begin(state, &self.same, records)?;
         }
         self.phase = Phase::Judging { shard: 0, record: 0 };
         Ok(())
@@ -290,7 +295,7 @@ impl Worker {
         let mut commit = state.begin();
         let mut at = Vec::new();
         for owned in self.shards.iter_mut().filter(|owned| owned.is_in_round) {
-            owned.shard.write(&mut commit)?;
+            owned.shard.write(&mut commit, &mut self.same)?;
             owned.is_in_round = false;
             at.push((owned.feed, owned.raw.1, owned.shard.record.next.get()));
         }

@@ -21,6 +21,7 @@ use yibiao_normalise::{
     emit::Outlet,
     gazetteer::StandardColumns,
     resolve::Places,
+    same::Same,
     shard::{FrameLimits, Shard},
     source::{NAME_KIND, PLACE_KIND, PlaceSource},
     state::{ShardRecord, State},
@@ -125,6 +126,7 @@ impl Run {
         let mut shard = Shard::new(contract, source, &self.kinds, 0, ShardRecord::default(), limits)?;
         shard.edition = editions.and_then(|editions| editions.subscribe().borrow().clone());
         let mut places = Places::new(self.config.cache_addresses_max);
+        let mut same = Same::new(self.config.cache_records_max);
         let mut sink =
             Sink { keep: editions.is_none(), frames: vec![], bytes: 0, sent: 0, examples: BTreeMap::new() };
         let mut spent = [Duration::ZERO; 3];
@@ -133,7 +135,7 @@ impl Run {
             let borrowed =
                 || chunk.iter().enumerate().map(|(index, record)| record.borrow(first + index as i64));
             let began = Instant::now();
-            shard.begin(state, borrowed())?;
+            shard.begin(state, &same, borrowed())?;
             let judged = Instant::now();
             for record in borrowed() {
                 shard.take(&record, state, &mut places, &mut sink)?;
@@ -141,7 +143,7 @@ impl Run {
             shard.finish(&mut sink)?;
             let sent = Instant::now();
             let mut commit = state.begin();
-            shard.write(&mut commit)?;
+            shard.write(&mut commit, &mut same)?;
             commit.commit()?;
             let ended = Instant::now();
             for (slot, (from, to)) in spent.iter_mut().zip([(began, judged), (judged, sent), (sent, ended)]) {

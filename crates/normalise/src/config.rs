@@ -20,6 +20,9 @@ pub struct Config {
     pub frame_facts_max: usize,
     /// Addresses whose places each thread remembers: departments send the same ones every day.
     pub cache_addresses_max: usize,
+    /// Records of which each thread remembers what they said last, so that a repetition is told without reading the state: 22
+    /// bytes each once they are used, in whole dumps best as many as a thread's partitions have. 0: none.
+    pub cache_records_max: usize,
     /// How often the gazetteer folder is looked at for what another process published.
     #[serde(with = "yibiao_topics::duration")]
     pub gazetteer_check: Duration,
@@ -50,6 +53,7 @@ impl Default for Config {
             batch_wait: Duration::from_millis(50),
             frame_facts_max: 1_000,
             cache_addresses_max: 100_000,
+            cache_records_max: 1_000_000,
             gazetteer_check: Duration::from_secs(1),
             gazetteer_settled: Duration::from_secs(5),
             gazetteer_pause: Duration::from_secs(60),

@@ -14,7 +14,7 @@
 //!
 //! In reading order: [`config`]; [`decode`] a raw record by its contract; [`source`] where a feed's facts lie;
 //! [`resolve`] an address to its place; [`diff`] what a record changes; [`dump`] what the end of a full dump changes;
-//! [`emit`] frames and rejections; [`state`] what is remembered; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
+//! [`emit`] frames and rejections; [`state`] what is known; [`same`] what is remembered of it; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
 //! [`accounting`] received = accepted + quarantined + unchanged; [`gazetteer`] which gazetteer is in force and
 //! how one is made; [`quarantine`] what of it counts; [`replay`] quarantined records once more; [`revise`] records once more that another gazetteer
 //! answers otherwise; [`events`] what is logged and counted.
@@ -33,6 +33,7 @@ pub mod replay;
 pub mod resolve;
 pub mod revise;
 pub mod run;
+pub mod same;
 pub mod shard;
 pub mod source;
 pub mod state;

@@ -8,32 +8,38 @@
 //!                                └─ retract at the old place, assert at the new ──► accepted
 //! ```
 //!
+//! A repetition is told by what the thread remembers ([`Same`]), or else by what the state knows of the record.
+//!
 //! What was learnt in a batch is kept in an overlay until the batch is committed, so that two versions of one
 //! source record in one batch are taken in their order.
 
 mod dumps;
+mod prepare;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
-use xxhash_rust::xxh3::Xxh3;
-use yibiao_contracts::{Contract, Decoded, Decoder, Form, FullDump};
+use yibiao_contracts::{Contract, Decoded, Decoder, FullDump};
 use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition};
 
 use crate::{
     Error,
     decode::{self, RawRecord, Refusal},
     diff::{
-        Claim, Decision, Known, Located, Said, Version, diff, is_same, is_superseded, refused, said_again,
+        Claim, Decision, Known, Located, Said, Version, diff, is_same, is_settled, is_superseded, refused,
+        said_again,
     },
     emit::{self, Frames, Origin, Outlet},
     gazetteer::Edition,
     resolve::{Places, Question, may_be_found_later},
+    same::Same,
     source::PlaceSource,
-    state::{Commit, RecordKey, ShardId, ShardPrefix, ShardRecord, State, Waiting},
+    state::{ByRecord, Commit, RecordKey, ShardId, ShardPrefix, ShardRecord, State, Waiting},
 };
+use prepare::Prepared;
+pub use prepare::contract_hash;
 
 /// Everything that one shard needs between two commits.
 pub struct Shard {
@@ -56,10 +62,16 @@ pub struct Shard {
     decoder: Decoder,
     frames: Frames,
     header: FrameHeader,
-    known: HashMap<RecordKey, Known>,
+    known: ByRecord<Known>,
     /// Which of `known` were learnt in this batch.
     learnt: Vec<RecordKey>,
+    /// Of this batch: what did not change, and will not if it comes again; with its content.
+    again: Vec<(RecordKey, u128)>,
+    prepared: Vec<Prepared>,
+    prepared_next: usize,
     keys: Vec<RecordKey>,
+    /// Room for what is hashed together.
+    hashed: Vec<u8>,
     full_dump: Option<FullDump>,
     sweep_records_max: usize,
     /// Of this batch: records of the dump that is coming in.
@@ -114,9 +126,13 @@ impl Shard {
             decoder: contract.decoder(kinds)?,
             frames: Frames::new(limits.std_partitions, limits.facts_max),
             header,
-            known: HashMap::new(),
+            known: ByRecord::default(),
             learnt: Vec::new(),
+            again: Vec::new(),
+            prepared: Vec::new(),
+            prepared_next: 0,
             keys: Vec::new(),
+            hashed: Vec::new(),
             full_dump: contract.ingest.full_dump.clone(),
             sweep_records_max: dumps::SWEEP_RECORDS,
             seen: Vec::new(),
@@ -166,21 +182,18 @@ impl Shard {
         another && !at_rest && *next < end
     }
 
-    /// Begins a batch: reads at once, in key order, what is known of its records.
+    /// Begins a batch: reads at once, in key order, what is known of its records, but for those that are remembered.
     pub fn begin<'a>(
         &mut self,
         state: &State,
+        same: &Same,
         records: impl Iterator<Item = RawRecord<'a>>,
     ) -> Result<(), Error> {
         self.known.clear();
         self.learnt.clear();
-        self.keys.clear();
-        for record in records {
-            if let Some(key) = record.key.and_then(|key| std::str::from_utf8(key).ok()) {
-                self.keys.push(RecordKey::new(self.prefix, FactId::derive(&self.id.feed, key, 0)));
-            }
-        }
-        state.known(&mut self.keys, &mut self.known)?;
+        self.again.clear();
+        self.prepare(same, records);
+        state.known(&mut self.keys, &self.kind, &mut self.known)?;
         let gazetteer = self.edition.as_ref().map(|edition| edition.version().to_owned());
         self.header.gazetteer_version = gazetteer.clone().unwrap_or_default();
         self.record.gazetteer_version = gazetteer;
@@ -196,13 +209,18 @@ impl Shard {
         places: &mut Places,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
+        let prepared = self.next_prepared(record);
         if self.full_dump.is_some() {
-            self.see(record);
+            self.see(record, &prepared);
         }
         self.record.counts.received += 1;
         self.record.next = NextOffset::after(record.offset);
+        if prepared.same && prepared.key.is_some_and(|key| !self.known.contains_key(&key)) {
+            self.record.counts.unchanged += 1;
+            return Ok(());
+        }
         let origin = record.first_offset();
-        match self.judge(record, state, places)? {
+        match self.judge(record, &prepared, state, places)? {
             Outcome::Unchanged(refreshed) => {
                 self.record.counts.unchanged += 1;
                 if let Some((key, known)) = refreshed {
@@ -265,8 +283,9 @@ impl Shard {
         self.frames.finish(outlet)
     }
 
-    /// Adds the batch to the commit, after everything that it sent was acknowledged.
-    pub fn write(&mut self, commit: &mut Commit) -> Result<(), Error> {
+    /// Adds the batch to the commit, after everything that it sent was acknowledged, and remembers it: where the commit fails,
+    /// neither the shard nor what is remembered is to be used again.
+    pub fn write(&mut self, commit: &mut Commit, same: &mut Same) -> Result<(), Error> {
         let counts = &self.record.counts;
         if !counts.balances() {
             return Err(Error::Unbalanced {
@@ -279,8 +298,11 @@ impl Shard {
         }
         self.learnt.sort_unstable();
         self.learnt.dedup();
+        self.again.drain(..).for_each(|(key, content)| same.remember(key, content));
         for key in &self.learnt {
-            commit.record(*key, &self.known[key]);
+            let known = &self.known[key];
+            commit.record(*key, known);
+            if is_settled(known) { same.remember(*key, known.content) } else { same.forget(*key) }
         }
         self.write_seen(commit);
         for (key, waiting) in self.waits.drain() {
@@ -330,17 +352,21 @@ impl Shard {
     fn judge(
         &mut self,
         record: &RawRecord<'_>,
+        prepared: &Prepared,
         state: &State,
         places: &mut Places,
     ) -> Result<Outcome, Error> {
         let gazetteer = self.edition.as_ref().map_or(0, |edition| edition.short());
-        let content = content_hash(record, self.contract_hash);
+        let content = prepared.content;
         let kind = self.kind.clone();
         let replayed = record.origin.is_some();
         let origin = record.first_offset();
         let mut version = Version { content, gazetteer, origin, replayed, asked: 0, kind: &kind };
         let told = record.key.and_then(|key| std::str::from_utf8(key).ok());
-        let mut fact = FactId::derive(&self.id.feed, told.unwrap_or_default(), 0);
+        let mut fact = match prepared.key {
+            Some(key) => key.fact(),
+            None => FactId::derive(&self.id.feed, "", 0),
+        };
         let mut key = RecordKey::new(self.prefix, fact);
         if told.is_some() && self.is_outdated(record, self.known.get(&key)) {
             return Ok(Outcome::Superseded(key));
@@ -350,6 +376,9 @@ impl Shard {
                 return Ok(Outcome::Superseded(key));
             }
             if is_same(known, version) && !record.revised {
+                if is_settled(known) {
+                    self.again.push((key, content));
+                }
                 return Ok(Outcome::Unchanged(said_again(known, version).map(|known| (key, known))));
             }
         }
@@ -374,7 +403,7 @@ impl Shard {
             fact = FactId::derive(&self.id.feed, &decoded.source_key, 0);
             key = RecordKey::new(self.prefix, fact);
             if let Entry::Vacant(_) = self.known.entry(key) {
-                state.known(&mut vec![key], &mut self.known)?;
+                state.known(&mut vec![key], &kind, &mut self.known)?;
             }
             let known = self.known.get(&key);
             let is_superseded = known.is_some_and(|known| is_superseded(known, version));
@@ -456,36 +485,4 @@ enum Outcome {
         fact: FactId,
         decision: Box<Decision>,
     },
-}
-
-/// Of the bytes and of what gives them their meaning: the header row and the contract.
-fn content_hash(record: &RawRecord<'_>, contract_hash: u128) -> u128 {
-    let mut hash = Xxh3::new();
-    let provenance = record.provenance.map(decode::ProvenanceView::scan).unwrap_or_default();
-    hash.update(&contract_hash.to_le_bytes());
-    hash.update(&[u8::from(record.value.is_some())]);
-    let columns = provenance.columns.unwrap_or_default();
-    hash.update(&(columns.len() as u64).to_le_bytes());
-    hash.update(columns);
-    hash.update(record.value.unwrap_or_default());
-    hash.digest128()
-}
-
-/// Of everything in a contract by which its records are read: a contract that was edited without a new version reads
-/// them anew. Where its files lie does not count. It may differ between releases of this program, which costs one
-/// decoding of what comes again.
-pub fn contract_hash(contract: &Contract) -> u128 {
-    let mut ingest = contract.ingest.clone();
-    ingest.full_dump = None;
-    if let Form::Protobuf(schema) = &mut ingest.form {
-        schema.file.clear();
-    }
-    let Contract { version, place, fact, privacy, fields, .. } = contract;
-    let mut hash = Xxh3::new();
-    hash.update(format!("{:?}", (version, ingest, place, fact, privacy, fields)).as_bytes());
-    if let Some(message) = &contract.message {
-        hash.update(message.full_name().as_bytes());
-        hash.update(&message.parent_pool().encode_to_vec());
-    }
-    hash.digest128()
 }

@@ -10,15 +10,12 @@
 //! | `about`     | `std_partitions`                                  | the number, decimal           |
 //! | `about`     | `revised` 0x1f and the shard's key                | the gazetteer by which its records were asked again |
 
+mod key;
 mod known;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 use yibiao_records::{FactId, FeedId, NextOffset};
 use yibiao_state::{Batch, Bytes, Keyspace, Options, Store};
 
@@ -29,6 +26,7 @@ use crate::{
     dump::{Dump, Whole},
     resolve::Question,
 };
+pub use key::{ByRecord, RecordKey, ShardPrefix};
 use known::{decode, encode};
 
 const RECORDS: Keyspace = 0;
@@ -175,18 +173,19 @@ impl State {
         Ok(batch.commit()?)
     }
 
-    /// What is known of these records; sorted, so that neighbours are read together.
+    /// What is known of these records; sorted, so that neighbours are read together. Nearly all have facts of this kind.
     pub fn known(
         &self,
         keys: &mut Vec<RecordKey>,
-        into: &mut HashMap<RecordKey, Known>,
+        kind: &Arc<str>,
+        into: &mut ByRecord<Known>,
     ) -> Result<(), Error> {
         keys.sort_unstable();
         keys.dedup();
         for key in keys.iter() {
-            if let Some(bytes) = self.0.get(RECORDS, key.0)? {
-                let known =
-                    decode(&bytes).ok_or_else(|| self.damaged("a record", "it is of another form"))?;
+            if let Some(bytes) = self.0.get(RECORDS, key.bytes())? {
+                let known = decode(&bytes, Some(kind))
+                    .ok_or_else(|| self.damaged("a record", "it is of another form"))?;
                 into.insert(*key, known);
             }
         }
@@ -199,7 +198,7 @@ impl State {
         shard: ShardPrefix,
         from: FactId,
     ) -> impl Iterator<Item = Result<(RecordKey, Known), Error>> + '_ {
-        self.of_shard(RECORDS, shard, from, decode)
+        self.of_shard(RECORDS, shard, from, |bytes| decode(bytes, None))
     }
 
     /// The records of one shard that wait for another gazetteer, in the order of their fact ids.
@@ -212,7 +211,7 @@ impl State {
     }
 
     pub fn waiting_at(&self, key: RecordKey) -> Result<Option<Waiting>, Error> {
-        let Some(bytes) = self.0.get(WAITING, key.0)? else { return Ok(None) };
+        let Some(bytes) = self.0.get(WAITING, key.bytes())? else { return Ok(None) };
         let waiting = Waiting::from_bytes(&bytes);
         Ok(Some(waiting.ok_or_else(|| self.damaged("a record that waits", "it is of another form"))?))
     }
@@ -224,12 +223,12 @@ impl State {
         from: FactId,
         read: impl Fn(&[u8]) -> Option<T> + 'static,
     ) -> impl Iterator<Item = Result<(RecordKey, T), Error>> + '_ {
-        let pairs = self.0.from(keyspace, RecordKey::new(shard, from).0);
-        let of_shard =
-            pairs.take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&shard.0)));
+        let pairs = self.0.from(keyspace, *RecordKey::new(shard, from).bytes());
+        let of_shard = pairs
+            .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(shard.bytes())));
         of_shard.map(move |pair| {
             let (key, value) = pair?;
-            let found = <[u8; 22]>::try_from(&*key).ok().map(RecordKey).zip(read(&value));
+            let found = RecordKey::of(&key).zip(read(&value));
             found.ok_or_else(|| self.damaged("a record", "it is of another form"))
         })
     }
@@ -282,7 +281,7 @@ pub struct Commit(Batch);
 
 impl Commit {
     pub fn record(&mut self, key: RecordKey, known: &Known) {
-        self.0.put(RECORDS, key.0.to_vec(), encode(known));
+        self.0.put(RECORDS, key.bytes(), encode(known));
     }
 
     pub fn shard(&mut self, id: &ShardId, record: &ShardRecord) {
@@ -292,16 +291,17 @@ impl Commit {
 
     /// Fact ids, ascending, as one list of the records that a dump had.
     pub fn seen(&mut self, shard: ShardPrefix, dump: u64, list: u32, facts: &[FactId]) {
-        let bytes: Vec<u8> = facts.iter().flat_map(|fact| *fact.as_bytes()).collect();
+        let mut bytes = Vec::with_capacity(16 * facts.len());
+        facts.iter().for_each(|fact| bytes.extend_from_slice(fact.as_bytes()));
         self.0.put(SEEN, seen_key(shard, dump, list), bytes);
     }
 
     pub fn waits(&mut self, key: RecordKey, waiting: Waiting) {
-        self.0.put(WAITING, key.0.to_vec(), waiting.to_bytes());
+        self.0.put(WAITING, key.bytes(), waiting.to_bytes());
     }
 
     pub fn waits_no_longer(&mut self, key: RecordKey) {
-        self.0.delete(WAITING, key.0.to_vec());
+        self.0.delete(WAITING, key.bytes());
     }
 
     pub fn question(&mut self, asked: u128, question: Vec<u8>) {
@@ -328,39 +328,7 @@ fn revised_key(id: &ShardId) -> Vec<u8> {
 }
 
 fn seen_key(shard: ShardPrefix, dump: u64, list: u32) -> Vec<u8> {
-    [&shard.0[..], &dump.to_be_bytes(), &list.to_be_bytes()].concat()
-}
-
-/// A source record's key in the store: records of one shard lie together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordKey([u8; 22]);
-
-impl RecordKey {
-    pub fn new(shard: ShardPrefix, fact: FactId) -> Self {
-        let mut key = [0; 22];
-        key[..6].copy_from_slice(&shard.0);
-        key[6..].copy_from_slice(fact.as_bytes());
-        Self(key)
-    }
-
-    pub fn fact(&self) -> FactId {
-        let mut fact = [0; 16];
-        fact.copy_from_slice(&self.0[6..]);
-        FactId::from_bytes(fact)
-    }
-}
-
-/// The first bytes of the keys of one shard. That no two feeds share them is checked at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardPrefix([u8; 6]);
-
-impl ShardPrefix {
-    pub fn new(id: &ShardId) -> Self {
-        let mut prefix = [0; 6];
-        prefix[..4].copy_from_slice(&xxh3_64(id.feed.as_str().as_bytes()).to_be_bytes()[..4]);
-        prefix[4..].copy_from_slice(&(id.partition as u16).to_be_bytes());
-        Self(prefix)
-    }
+    [&shard.bytes()[..], &dump.to_be_bytes(), &list.to_be_bytes()].concat()
 }
 
 #[cfg(test)]

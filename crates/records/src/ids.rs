@@ -138,13 +138,25 @@ pub struct FactId([u8; 16]);
 impl FactId {
     /// The `index`th fact of the record that `feed` knows by `source_key`.
     pub fn derive(feed: &FeedId, source_key: &str, index: u32) -> Self {
-        let mut text = Vec::with_capacity(feed.as_str().len() + source_key.len() + 6);
-        text.extend_from_slice(feed.as_str().as_bytes());
-        text.push(0x1f);
-        text.extend_from_slice(source_key.as_bytes());
-        text.push(0x1f);
-        text.extend_from_slice(&index.to_be_bytes());
-        Self(xxh3_128(&text).to_be_bytes())
+        let (feed, key, index) = (feed.as_str().as_bytes(), source_key.as_bytes(), index.to_be_bytes());
+        let parts = [feed, &[0x1f], key, &[0x1f], &index];
+        let length = parts.iter().map(|part| part.len()).sum();
+        // Nearly all keys are short: it is derived for every record, and then needs no memory of its own.
+        let (mut short, mut long) = ([0; 128], Vec::new());
+        let text = match short.get_mut(..length) {
+            Some(text) => text,
+            None => {
+                long.resize(length, 0);
+                &mut long[..]
+            }
+        };
+        let mut rest = &mut text[..];
+        for part in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        Self(xxh3_128(text).to_be_bytes())
     }
 
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -166,6 +178,16 @@ impl fmt::Display for FactId {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_fact_id_is_the_hash_of_its_parts_however_long_the_key_is() {
+        let feed: FeedId = "a/b".parse().unwrap();
+        for length in [0, 1, 118, 119, 120, 121, 4_000] {
+            let key = "k".repeat(length);
+            let text = [b"a/b\x1f", key.as_bytes(), b"\x1f", &7u32.to_be_bytes()].concat();
+            assert_eq!(FactId::derive(&feed, &key, 7).as_bytes(), &xxh3_128(&text).to_be_bytes());
+        }
+    }
 
     #[test]
     fn a_feed_id_has_a_department_and_a_feed() {

@@ -148,18 +148,8 @@ impl std::fmt::Debug for Message {
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     bytes: Vec<u8>,
-    records: Vec<Pending>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    topic: Arc<str>,
-    partition: i32,
-    offset: i64,
-    timestamp_ms: i64,
-    key: Part,
-    value: Part,
-    headers: Range<u32>,
+    /// Without their bytes, until these lie where they stay.
+    records: Vec<Message>,
 }
 
 /// One record as the client library lends it.
@@ -196,11 +186,12 @@ impl Arena {
             self.bytes.extend_from_slice(name.as_bytes());
             self.bytes.extend_from_slice(header);
         }
-        self.records.push(Pending {
+        self.records.push(Message {
             topic: lent.topic,
             partition: lent.partition,
             offset: lent.offset,
             timestamp_ms: lent.timestamp_ms,
+            arena: Bytes::new(),
             key,
             value,
             headers: start..self.bytes.len() as u32,
@@ -214,21 +205,10 @@ impl Arena {
         Some(start..self.bytes.len() as u32)
     }
 
-    pub(crate) fn finish(self) -> Vec<Message> {
+    pub(crate) fn finish(mut self) -> Vec<Message> {
         let arena = Bytes::from(self.bytes);
+        self.records.iter_mut().for_each(|record| record.arena = arena.clone());
         self.records
-            .into_iter()
-            .map(|pending| Message {
-                topic: pending.topic,
-                partition: pending.partition,
-                offset: pending.offset,
-                timestamp_ms: pending.timestamp_ms,
-                arena: arena.clone(),
-                key: pending.key,
-                value: pending.value,
-                headers: pending.headers,
-            })
-            .collect()
     }
 }
 

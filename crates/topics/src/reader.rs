@@ -155,6 +155,7 @@ impl Reader {
             partitions: assigned,
             last: 0,
             arena_bytes: 4096,
+            arena_records: 16,
         };
         std::thread::Builder::new()
             .name(format!("read {name}"))
@@ -325,6 +326,7 @@ struct Polling {
     /// The partition of the last record: nearly always that of the next one.
     last: usize,
     arena_bytes: usize,
+    arena_records: usize,
 }
 
 impl Polling {
@@ -366,7 +368,7 @@ impl Polling {
     fn poll_run(&mut self) -> Result<(), Error> {
         let consumer = self.consumer.clone();
         let Some(first) = consumer.poll(POLL) else { return Ok(()) };
-        let mut arena = Arena::with_capacity(self.arena_bytes, 16);
+        let mut arena = Arena::with_capacity(self.arena_bytes, self.arena_records);
         let mut next = Some(first);
         let mut outcome = Ok(());
         while let Some(polled) = next {
@@ -385,6 +387,7 @@ impl Polling {
         if arena.len() > 0 {
             self.health.is_back();
             self.arena_bytes = arena.bytes().clamp(4096, CHUNK_BYTES);
+            self.arena_records = arena.len().max(16);
             self.shared.hand_over(arena);
         }
         outcome.and_then(|()| self.end_partitions())
@@ -411,12 +414,18 @@ impl Polling {
     fn copy(&mut self, arena: &mut Arena, message: &BorrowedMessage<'_>) {
         let (topic, partition) = (message.topic(), message.partition());
         let is = |of: &Assigned| of.tp.partition == partition && *of.on_cluster == *topic;
+        let mut begins = arena.len() == 0;
         if !self.partitions.get(self.last).is_some_and(is) {
             // Nothing comes of what was not assigned.
             let Some(index) = self.partitions.iter().position(is) else { return };
-            self.last = index;
+            (self.last, begins) = (index, true);
         }
         let assigned = &mut self.partitions[self.last];
+        if begins {
+            // Whoever takes the run lets go of the topic's name with each record. Of one that later runs have too, both threads
+            // would count the owners at once, each waiting for the other's cache.
+            assigned.tp.topic = Arc::from(&*assigned.tp.topic);
+        }
         if assigned.is_at_end() {
             return;
         }

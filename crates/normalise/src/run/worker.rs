@@ -18,6 +18,7 @@ use crate::{
     events,
     gazetteer::Edition,
     resolve::Places,
+    same::Same,
     shard::Shard,
 };
 
@@ -31,6 +32,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Worker {
     name: String,
     shards: Vec<Shard>,
+    same: Same,
     shared: Shared,
     stop: CancellationToken,
     editions: watch::Receiver<Option<Arc<Edition>>>,
@@ -39,7 +41,8 @@ pub(super) struct Worker {
 impl Worker {
     pub fn new(name: String, shards: Vec<Shard>, shared: Shared, stop: CancellationToken) -> Self {
         let editions = shared.editions.subscribe();
-        Self { name, shards, shared, stop, editions }
+        let same = Same::new(shared.config.cache_records_max);
+        Self { name, shards, same, shared, stop, editions }
     }
 
     /// Runs until the stop; a batch that is under way then is ended and committed.
@@ -193,7 +196,7 @@ impl Worker {
             let before = shard.record.counts.clone();
             let run = rest.iter().position(ends_dump);
             let run = &rest[..run.unwrap_or(rest.len())];
-            shard.begin(state, run.iter().map(RawRecord::of))?;
+            shard.begin(state, &self.same, run.iter().map(RawRecord::of))?;
             for message in run {
                 shard.take(&RawRecord::of(message), state, places, outlet)?;
             }
@@ -215,7 +218,7 @@ impl Worker {
         }
         let mut commit = state.begin();
         for (index, ..) in &shown {
-            self.shards[*index].write(&mut commit)?;
+            self.shards[*index].write(&mut commit, &mut self.same)?;
         }
         commit.commit()?;
         CrashPoint::NormaliseCommitted.pass();

@@ -2,7 +2,7 @@
 
 use yibiao_records::{FactId, NextOffset};
 
-use super::{Shard, content_hash};
+use super::{Shard, prepare::Prepared};
 use crate::{
     Error,
     decode::{ProvenanceView, RawRecord},
@@ -22,21 +22,20 @@ impl Shard {
     }
 
     /// Notes that the dump has this record.
-    pub(super) fn see(&mut self, record: &RawRecord<'_>) {
+    pub(super) fn see(&mut self, record: &RawRecord<'_>, prepared: &Prepared) {
         let coming = self.record.dump.as_mut().filter(|dump| !dump.ended);
         if let Some(dump) = coming
             && record.offset != self.record.next.get()
         {
             dump.gaps += 1;
         }
-        let view = record.provenance.map(ProvenanceView::scan).unwrap_or_default();
-        if view.dump == 0 || record.origin.is_some() || !self.is_coming(view.dump) {
+        if prepared.dump == 0 || record.origin.is_some() || !self.is_coming(prepared.dump) {
             return;
         }
         // The door gives a record without a readable key one that begins so.
-        let key = record.key.filter(|key| !key.starts_with(b"?"));
-        match key.and_then(|key| std::str::from_utf8(key).ok()) {
-            Some(key) => self.seen.push(FactId::derive(&self.id.feed, key, 0)),
+        let is_readable = record.key.is_some_and(|key| !key.starts_with(b"?"));
+        match prepared.key.filter(|_| is_readable) {
+            Some(key) => self.seen.push(key.fact()),
             None => self.record.dump.iter_mut().for_each(|dump| dump.nameless += 1),
         }
     }
@@ -138,7 +137,7 @@ impl Shard {
     ) -> Result<Known, Error> {
         let kind = self.kind.clone();
         let version = Version {
-            content: content_hash(end, self.contract_hash),
+            content: self.content_of(end),
             gazetteer: 0,
             origin: end.offset,
             replayed: false,

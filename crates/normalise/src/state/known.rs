@@ -45,7 +45,8 @@ pub fn encode(known: &Known) -> Vec<u8> {
     out
 }
 
-pub fn decode(bytes: &[u8]) -> Option<Known> {
+/// A kind that is `kind` is not copied.
+pub fn decode(bytes: &[u8], kind: Option<&Arc<str>>) -> Option<Known> {
     fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
         let (head, tail) = rest.split_first_chunk::<N>()?;
         *rest = tail;
@@ -78,7 +79,10 @@ pub fn decode(bytes: &[u8]) -> Option<Known> {
             provisional: flags & PROVISIONAL != 0,
             division_code,
             gazetteer,
-            kind: Arc::from(std::str::from_utf8(rest).ok()?),
+            kind: match kind.filter(|kind| kind.as_bytes() == *rest) {
+                Some(kind) => kind.clone(),
+                None => Arc::from(std::str::from_utf8(rest).ok()?),
+            },
         })
     };
     Some(Known { content, origin, challenged: flags & CHALLENGED != 0, standing })
@@ -116,9 +120,10 @@ mod tests {
             }
             let mut without = known.clone();
             without.standing.iter_mut().for_each(|standing| (standing.asked, standing.valid_from_ms) = (0, 0));
-            prop_assert_eq!(decode(&old), Some(without));
-            prop_assert_eq!(decode(&bytes), Some(known));
-            prop_assert_eq!(decode(&bytes[..FIXED - 1]), None);
+            prop_assert_eq!(decode(&old, None), Some(without));
+            prop_assert_eq!(decode(&bytes, Some(&Arc::from("water"))), Some(known.clone()));
+            prop_assert_eq!(decode(&bytes, Some(&Arc::from(kind.as_str()))), Some(known));
+            prop_assert_eq!(decode(&bytes[..FIXED - 1], None), None);
         }
     }
 }

@@ -7,5 +7,6 @@ mod changes;
 mod dumps;
 mod properties;
 mod revise;
+mod same;
 mod site;
 mod support;

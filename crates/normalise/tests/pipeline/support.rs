@@ -11,6 +11,7 @@ use yibiao_normalise::{
     decode::RawRecord,
     emit::Outlet,
     resolve::Places,
+    same::Same,
     shard::{FrameLimits, Shard},
     source::PlaceSource,
     state::{ShardId, ShardPrefix, State},
@@ -138,6 +139,7 @@ pub struct Bench {
     pub shard: Shard,
     pub sent: Sent,
     pub next: i64,
+    pub same: Same,
     places: Places,
     config: Config,
     dir: TempDir,
@@ -152,12 +154,36 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         publish(&dir.path().join("gazetteer"), &city());
         let kinds = kinds();
-        let config = Config { state_cache_mib: 4, state_write_buffer_mib: 8, ..Config::default() };
+        let config = Config {
+            state_cache_mib: 4,
+            state_write_buffer_mib: 8,
+            cache_records_max: 1_000,
+            ..Config::default()
+        };
         let state = open_state(dir.path());
         let editions = Editions::open(GazetteerFolder::new(dir.path().join("gazetteer")).unwrap()).unwrap();
         let shard = open_shard(&contract, &kinds, &state, &editions, &config);
         let places = Places::new(config.cache_addresses_max);
-        Self { contract, kinds, state, editions, shard, sent: Sent::default(), next: 0, places, config, dir }
+        let same = Same::new(config.cache_records_max);
+        Self {
+            contract,
+            kinds,
+            state,
+            editions,
+            shard,
+            sent: Sent::default(),
+            next: 0,
+            same,
+            places,
+            config,
+            dir,
+        }
+    }
+
+    /// Remembers so many records from here on, and none of those that came.
+    pub fn remember(&mut self, records_max: usize) {
+        self.config.cache_records_max = records_max;
+        self.same = Same::new(records_max);
     }
 
     pub fn gazetteer_dir(&self) -> std::path::PathBuf {
@@ -193,14 +219,14 @@ impl Bench {
                 revised: raw.revised,
             })
             .collect();
-        self.shard.begin(&self.state, borrowed.iter().copied()).unwrap();
+        self.shard.begin(&self.state, &self.same, borrowed.iter().copied()).unwrap();
         for record in &borrowed {
             self.shard.take(record, &self.state, &mut self.places, &mut self.sent).unwrap();
         }
         self.shard.finish(&mut self.sent).unwrap();
         if commits {
             let mut commit = self.state.begin();
-            self.shard.write(&mut commit).unwrap();
+            self.shard.write(&mut commit, &mut self.same).unwrap();
             commit.commit().unwrap();
         }
         self.next = first + records.len() as i64;
@@ -220,14 +246,14 @@ impl Bench {
             revised: false,
         };
         for step in 0.. {
-            self.shard.begin(&self.state, std::iter::empty()).unwrap();
+            self.shard.begin(&self.state, &self.same, std::iter::empty()).unwrap();
             let done = self.shard.end_dump(&end, &self.state, &mut self.sent).unwrap();
             self.shard.finish(&mut self.sent).unwrap();
             if dies_at == Some(step) {
                 return self.restart();
             }
             let mut commit = self.state.begin();
-            self.shard.write(&mut commit).unwrap();
+            self.shard.write(&mut commit, &mut self.same).unwrap();
             commit.commit().unwrap();
             if done {
                 break;
@@ -244,6 +270,7 @@ impl Bench {
     /// Forgets what was not committed, as a restart does.
     pub fn restart(&mut self) {
         self.shard = open_shard(&self.contract, &self.kinds, &self.state, &self.editions, &self.config);
+        self.remember(self.config.cache_records_max);
         self.next = self.shard.record.next.get();
     }
 
