@@ -178,7 +178,7 @@ impl Merging<'_> {
         };
         let table = &self.applier.fact_tables[&kind];
         if operation == Operation::Delete {
-            self.loading.fact_change(table, operation, &said)?;
+            self.loading.retracted(table, &said)?;
             fact.stored = None;
         } else {
             self.loading.asserted(table, operation, place, packed)?;

@@ -60,9 +60,9 @@ impl Shard {
             Statement::Assert => ASSERTED,
             Statement::Retract => RETRACTED,
         };
-        let mut bytes = Vec::with_capacity(256);
+        let mut bytes = vec![said];
         codec::put_fact(&mut bytes, stored, names);
-        Ok(sorter.push(&key, &[&[said], &bytes])?)
+        Ok(sorter.push(&key, &[&bytes])?)
     }
 
     pub fn unpack(&self, packed: &Packed<'_>) -> Result<StoredFact, Error> {
@@ -86,7 +86,9 @@ impl Shard {
             places: Sorter::new(dir.join("places"), memory_max / 2)?,
             warnings: Sorter::new(dir.join("warnings"), memory_max / 4)?,
             timers: Sorter::new(dir.join("timers"), memory_max / 4)?,
-            scratch: Scratch::default(),
+            part: Vec::new(),
+            whole: Vec::new(),
+            group: Vec::new(),
         })
     }
 }
@@ -101,13 +103,7 @@ pub struct Loading<'a> {
     places: Sorter,
     warnings: Sorter,
     timers: Sorter,
-    scratch: Scratch,
-}
-
-/// Where values are put together.
-#[derive(Default)]
-struct Scratch {
-    /// A row, or a fact.
+    /// A row, or a fact, as bytes.
     part: Vec<u8>,
     /// A place, or a change.
     whole: Vec<u8>,
@@ -127,17 +123,20 @@ impl Loading<'_> {
         state: &PlaceState,
         table: Option<&Arc<str>>,
     ) -> Result<(), Error> {
-        let inner = &self.shard.inner;
-        let Scratch { part, whole, .. } = &mut self.scratch;
-        part.clear();
-        codec::put_row(part, &state.row);
-        whole.clear();
-        codec::put_place(whole, state, part, &inner.names);
-        self.places.push(&codec::place_key(inner.tables.bucket(place), place), &[whole])?;
-        match table {
-            Some(table) => self.log_part(&self.head(table, Operation::Insert, place)),
-            None => Ok(()),
+        self.row_into_part(&state.row);
+        if let Some(table) = table {
+            let head = self.head(table, Operation::Insert, place);
+            self.log_part(&head)?;
         }
+        let inner = &self.shard.inner;
+        self.whole.clear();
+        codec::put_place(&mut self.whole, state, &self.part, &inner.names);
+        Ok(self.places.push(&codec::place_key(inner.tables.bucket(place), place), &[&self.whole])?)
+    }
+
+    fn row_into_part(&mut self, row: &[Value]) {
+        self.part.clear();
+        codec::put_row(&mut self.part, row);
     }
 
     pub fn put_warning(
@@ -147,12 +146,11 @@ impl Loading<'_> {
         ordinal: u32,
         row: &[Value],
     ) -> Result<(), Error> {
+        self.row_into_part(row);
         let inner = &self.shard.inner;
         let rule = inner.names.number_or_add(rule);
         let key = codec::warning_key(inner.tables.bucket(place), place, rule, ordinal);
-        self.scratch.part.clear();
-        codec::put_row(&mut self.scratch.part, row);
-        Ok(self.warnings.push(&key, &[&self.scratch.part])?)
+        Ok(self.warnings.push(&key, &[&self.part])?)
     }
 
     pub fn put_timer(
@@ -180,30 +178,30 @@ impl Loading<'_> {
         place: PlaceId,
         row: &[Value],
     ) -> Result<(), Error> {
-        self.scratch.part.clear();
-        codec::put_row(&mut self.scratch.part, row);
-        self.log_part(&self.head(table, operation, place))
+        self.row_into_part(row);
+        let head = self.head(table, operation, place);
+        self.log_part(&head)
     }
 
-    /// As [`Writing::fact_change`].
-    pub fn fact_change(
-        &mut self,
-        table: &Arc<str>,
-        operation: Operation,
-        said: &StoredFact,
-    ) -> Result<(), Error> {
+    fn log_part(&mut self, head: &ChangeHead) -> Result<(), Error> {
+        self.whole.clear();
+        codec::put_change(&mut self.whole, head, &self.part);
+        self.log()
+    }
+
+    /// As [`Writing::fact_change`], of a fact that is retracted.
+    pub fn retracted(&mut self, table: &Arc<str>, said: &StoredFact) -> Result<(), Error> {
         let names = &self.shard.inner.names;
+        let head = self.head(table, Operation::Delete, said.fact.place);
         let key = codec::fact_key(said.fact.place, names.number_or_add(&said.kind), &said.fact.id);
-        let mut fact = std::mem::take(&mut self.scratch.part);
-        fact.clear();
-        codec::put_fact(&mut fact, said, names);
-        let head = self.head(table, operation, said.fact.place);
-        let logged = self.log_fact(&head, &key, said.fact.statement == Statement::Retract, &fact);
-        self.scratch.part = fact;
-        logged
+        self.part.clear();
+        codec::put_fact(&mut self.part, said, names);
+        self.whole.clear();
+        codec::put_fact_change(&mut self.whole, &head, &key, true, &self.part);
+        self.log()
     }
 
-    /// As [`Loading::fact_change`], of a fact that is asserted: its bytes are the ones that are stored.
+    /// As [`Writing::fact_change`], of a fact that is asserted: its bytes are the ones that are stored.
     pub fn asserted(
         &mut self,
         table: &Arc<str>,
@@ -211,7 +209,10 @@ impl Loading<'_> {
         place: PlaceId,
         packed: &Packed<'_>,
     ) -> Result<(), Error> {
-        self.log_fact(&self.head(table, operation, place), packed.key, false, packed.fact)
+        let head = self.head(table, operation, place);
+        self.whole.clear();
+        codec::put_fact_change(&mut self.whole, &head, packed.key, false, packed.fact);
+        self.log()
     }
 
     fn head(&self, table: &Arc<str>, operation: Operation, place: PlaceId) -> ChangeHead {
@@ -224,36 +225,19 @@ impl Loading<'_> {
         }
     }
 
-    /// Logs the change of a row that was put together.
-    fn log_part(&mut self, head: &ChangeHead) -> Result<(), Error> {
-        let Scratch { part, whole, .. } = &mut self.scratch;
-        whole.clear();
-        codec::put_change(whole, head, part);
-        self.log()
-    }
-
-    fn log_fact(&mut self, head: &ChangeHead, key: &[u8], retracted: bool, fact: &[u8]) -> Result<(), Error> {
-        let whole = &mut self.scratch.whole;
-        whole.clear();
-        codec::put_fact_change(whole, head, key, retracted, fact);
-        self.log()
-    }
-
     fn log(&mut self) -> Result<(), Error> {
         self.sequence += 1;
-        let Scratch { whole, group, .. } = &mut self.scratch;
-        codec::put_in_group(group, whole);
-        if group.len() < codec::GROUP_BYTES {
-            return Ok(());
+        codec::put_in_group(&mut self.group, &self.whole);
+        match self.group.len() >= codec::GROUP_BYTES {
+            true => self.put_group(),
+            false => Ok(()),
         }
-        self.put_group()
     }
 
     fn put_group(&mut self) -> Result<(), Error> {
-        let group = &mut self.scratch.group;
-        if !group.is_empty() {
-            self.outbox.put(self.sequence.to_be_bytes().as_slice(), group.as_slice())?;
-            group.clear();
+        if !self.group.is_empty() {
+            self.outbox.put(self.sequence.to_be_bytes().as_slice(), self.group.as_slice())?;
+            self.group.clear();
         }
         Ok(())
     }
