@@ -149,14 +149,20 @@ impl Merger {
 
     /// Computes what is stale from all facts of the place.
     pub fn recompute(&self, state: &mut PlaceState, facts: &[StoredFact], stale: Stale) {
-        let with_origins = with_origins(facts);
+        let facts = self.merged(facts);
+        let with_origins = with_origins(&facts);
         for column in stale.columns {
             let merged = &self.spec.columns[column];
             state.winners[column] = winner::best(merged, &with_origins);
         }
         for index in stale.series {
-            state.series[index] = series::of(&self.spec.series[index], facts);
+            state.series[index] = series::of(&self.spec.series[index], &facts);
         }
+    }
+
+    /// The facts that make up rows: others may lie at a place, and say nothing of it.
+    fn merged<'a>(&self, facts: &'a [StoredFact]) -> Vec<&'a StoredFact> {
+        facts.iter().filter(|stored| self.merges(&stored.kind)).collect()
     }
 
     /// The state of a place with these facts, and no others; alarms are kept as they are in `state`.
@@ -164,13 +170,14 @@ impl Merger {
         state.winners.clear();
         state.series.clear();
         self.prepare(state);
-        state.facts = facts.iter().filter(|stored| self.merges(&stored.kind)).count() as u64;
-        let with_origins = with_origins(facts);
+        let facts = self.merged(facts);
+        state.facts = facts.len() as u64;
+        let with_origins = with_origins(&facts);
         for (index, merged) in self.spec.columns.iter().enumerate() {
             state.winners[index] = winner::best(merged, &with_origins);
         }
         for (index, spec) in self.spec.series.iter().enumerate() {
-            state.series[index] = series::of(spec, facts);
+            state.series[index] = series::of(spec, &facts);
         }
         self.settle(state, &mut Stale::default());
     }
@@ -200,8 +207,8 @@ impl Merger {
     }
 }
 
-fn with_origins(facts: &[StoredFact]) -> Vec<(&StoredFact, Arc<Origin>)> {
-    facts.iter().map(|stored| (stored, Arc::new(Origin::of(stored)))).collect()
+fn with_origins<'a>(facts: &[&'a StoredFact]) -> Vec<(&'a StoredFact, Arc<Origin>)> {
+    facts.iter().map(|stored| (*stored, Arc::new(Origin::of(stored)))).collect()
 }
 
 /// The value that a source takes of a fact; None where it does not take this fact, or finds null.

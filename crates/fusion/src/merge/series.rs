@@ -64,7 +64,7 @@ fn position(kept: &DailySeries, stored: &StoredFact, day: i32) -> Result<usize, 
     kept.days.binary_search_by(|daily| (&*daily.feed, daily.day).cmp(&(&*stored.feed, day)))
 }
 
-pub(super) fn of(spec: &SeriesSpec, facts: &[StoredFact]) -> DailySeries {
+pub(super) fn of(spec: &SeriesSpec, facts: &[&StoredFact]) -> DailySeries {
     let mut kept = DailySeries::default();
     facts.iter().for_each(|stored| add(spec, &mut kept, stored));
     kept
