@@ -164,30 +164,23 @@ impl Writer {
 }
 
 impl Writing<'_> {
-    fn timer_key(
-        &self,
-        letter: u8,
-        kind: &Arc<str>,
-        feed: &Arc<str>,
-        day: i32,
-        place: Option<PlaceId>,
-    ) -> Vec<u8> {
-        timer_key(&self.writer.shard.inner.names, letter, kind, feed, day, place)
+    fn names(&self) -> &Names {
+        &self.writer.shard.inner.names
     }
 
     pub fn put_timer(&mut self, queue: Queue, kind: &Arc<str>, feed: &Arc<str>, day: i32, place: PlaceId) {
-        let key = self.timer_key(queue.letter(), kind, feed, day, Some(place));
+        let key = timer_key(self.names(), queue.letter(), kind, feed, day, Some(place));
         self.batch.put(TIMERS_KEYSPACE, key, b"".as_slice());
     }
 
     pub fn delete_timer(&mut self, queue: Queue, kind: &Arc<str>, feed: &Arc<str>, day: i32, place: PlaceId) {
-        let key = self.timer_key(queue.letter(), kind, feed, day, Some(place));
+        let key = timer_key(self.names(), queue.letter(), kind, feed, day, Some(place));
         self.batch.delete(TIMERS_KEYSPACE, key);
     }
 
     /// How many places the feed spoke of on this day last.
     pub fn put_last_day(&mut self, last: &LastDay) {
-        let key = self.timer_key(DAYS, &last.kind, &last.feed, last.day, None);
+        let key = timer_key(self.names(), DAYS, &last.kind, &last.feed, last.day, None);
         match last.places {
             0 => self.batch.delete(TIMERS_KEYSPACE, key),
             places => self.batch.put(TIMERS_KEYSPACE, key, places.to_be_bytes().to_vec()),
