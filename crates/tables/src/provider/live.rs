@@ -10,6 +10,7 @@
 //! all that this version lacks. Where the version is as far as the overlay or farther, nothing is left of the overlay;
 //! either way each shard is shown exactly as it was at one moment.
 
+mod found;
 mod overlay;
 mod without;
 
@@ -28,16 +29,21 @@ use crate::{
 };
 
 use super::position;
+pub(super) use found::Known;
 use overlay::Overlay;
-pub(super) use overlay::{Shown, own_key};
-pub(super) use without::{Columns, WithoutExec};
+pub(super) use overlay::{Shown, ShownRows, own_key};
+pub(super) use without::{WithoutExec, leave_out};
 
 /// Changes of one shard that are kept beside the lake for one table: beyond that the projection is far behind, and
 /// the table shows what is in the lake.
 const CHANGES_MAX: u64 = 500_000;
 
-/// One table's overlays, one a shard.
-type OfTable = Arc<tokio::sync::Mutex<Vec<Overlay>>>;
+/// What is kept of one table.
+struct OfTable {
+    /// One a shard.
+    overlays: tokio::sync::Mutex<Vec<Overlay>>,
+    known: Arc<Known>,
+}
 
 /// The shards of this process, for live tables. Cheap to clone; all clones show the same.
 #[derive(Clone)]
@@ -52,7 +58,7 @@ type Shards = Arc<[Arc<dyn Source>]>;
 struct Here {
     shards: Shards,
     /// By lake table; one overlay a shard, in the same order.
-    overlays: BTreeMap<String, OfTable>,
+    overlays: BTreeMap<String, Arc<OfTable>>,
 }
 
 /// A shard, whatever its kind.
@@ -80,6 +86,8 @@ impl<S: ChangeSource> Source for S {
 pub(super) struct Moment {
     pub delta: Option<DeltaTable>,
     pub shown: Vec<Arc<Shown>>,
+    /// Of the table's files, whatever version they belong to.
+    pub known: Arc<Known>,
 }
 
 impl Live {
@@ -105,8 +113,8 @@ impl Live {
 
     /// The table as it is now.
     pub(super) async fn now(&self, lake: &Lake, table: &LakeTable) -> Result<Moment, Error> {
-        let (shards, overlays) = self.shards_and_overlays(lake, table);
-        let mut overlays = overlays.lock().await;
+        let (shards, of_table) = self.shards_and_overlays(lake, table);
+        let mut overlays = of_table.overlays.lock().await;
         if overlays.iter().any(Overlay::is_new) {
             // What the lake has by now need not be read from the shards.
             forget(&mut overlays, lake.latest(&table.name).await?.as_ref(), table).await?;
@@ -114,17 +122,18 @@ impl Live {
         self.catch_up(shards, &mut overlays).await?;
         let delta = lake.latest(&table.name).await?;
         forget(&mut overlays, delta.as_ref(), table).await?;
-        let shown = overlays.iter_mut().map(Overlay::shown).collect::<Result<Vec<_>, _>>()?;
-        show_changes(&table.name, shown.iter().map(|shown| shown.rows()).sum());
-        Ok(Moment { delta, shown })
+        let shown: Vec<_> = overlays.iter_mut().map(Overlay::shown).collect();
+        show_changes(&table.name, shown.iter().map(|shown| shown.count()).sum());
+        Ok(Moment { delta, shown, known: of_table.known.clone() })
     }
 
-    fn shards_and_overlays(&self, lake: &Lake, table: &LakeTable) -> (Shards, OfTable) {
+    fn shards_and_overlays(&self, lake: &Lake, table: &LakeTable) -> (Shards, Arc<OfTable>) {
         let mut here = self.here();
         let shards = here.shards.clone();
         let made = || {
             let overlays = shards.iter().map(|shard| Overlay::new(shard.number(), lake.layout(), table));
-            Arc::new(tokio::sync::Mutex::new(overlays.collect()))
+            let overlays = tokio::sync::Mutex::new(overlays.collect());
+            Arc::new(OfTable { overlays, known: Arc::default() })
         };
         let overlays = here.overlays.entry(table.name.clone()).or_insert_with(made).clone();
         (shards, overlays)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array},
-    compute::cast,
+    compute::{cast, filter_record_batch},
     datatypes::SchemaRef,
 };
 use datafusion::{
@@ -18,7 +18,7 @@ use yibiao_records::PlaceId;
 
 use super::{
     LakeProvider, empty, external, is_bucketed,
-    live::{Columns, Live, Moment, Shown, WithoutExec, own_key},
+    live::{Known, Live, Moment, Shown, ShownRows, WithoutExec, leave_out, own_key},
     provider, pruning,
 };
 use crate::lake::Role;
@@ -37,9 +37,9 @@ impl LakeProvider {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if let Some(rows) = self.points(live, filters).await? {
-            return self.rows(&[rows], projection);
+            return self.rows(&[&ShownRows { rows, counting: None }], projection);
         }
-        let Moment { delta, shown } = live.now(&self.lake, &self.table).await.map_err(external)?;
+        let Moment { delta, shown, known } = live.now(&self.lake, &self.table).await.map_err(external)?;
         let inner = match &delta {
             Some(delta) if delta.version() == self.version => self.inner.clone(),
             Some(delta) => provider(delta, &self.state).await?,
@@ -52,13 +52,16 @@ impl LakeProvider {
         }
         let base = match self.table.role {
             Role::Changes => inner.scan(session, projection, &filters, limit).await?,
-            Role::Base => self.without(inner, &shown, session, projection, &filters, limit).await?,
+            Role::Base => {
+                let what = Scan { inner, session, projection, filters: &filters, limit };
+                self.without(&shown, &known, what).await?
+            }
         };
-        let batches: Vec<RecordBatch> = shown.iter().flat_map(|shown| shown.batches.clone()).collect();
-        if batches.is_empty() {
+        let rows: Vec<&ShownRows> = shown.iter().flat_map(|shown| &shown.rows).collect();
+        if rows.is_empty() {
             return Ok(base);
         }
-        UnionExec::try_new(vec![base, self.rows(&batches, projection)?])
+        UnionExec::try_new(vec![base, self.rows(&rows, projection)?])
     }
 
     /// The rows of the places that the conditions name, straight from their shards.
@@ -79,65 +82,74 @@ impl LakeProvider {
     /// The base's rows that still count.
     async fn without(
         &self,
-        inner: Arc<dyn TableProvider>,
         shown: &[Arc<Shown>],
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
+        known: &Known,
+        what: Scan<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = inner.schema();
-        let wanted: Vec<usize> = match projection {
+        let schema = what.inner.schema();
+        let mut keys = vec![schema.index_of(pruning::PLACE_ID)?];
+        if let Some(own) = own_key(&self.table.fused) {
+            keys.push(schema.index_of(own)?);
+        }
+        let wanted: Vec<usize> = match what.projection {
             Some(projection) => projection.clone(),
             None => (0..schema.fields().len()).collect(),
         };
-        let keys = [Some(pruning::PLACE_ID), own_key(&self.table.fused)];
-        let mut needed = wanted.clone();
-        for key in keys.iter().flatten() {
-            let key = schema.index_of(key)?;
-            if !needed.contains(&key) {
-                needed.push(key);
-            }
-        }
+        // Without any column no file would be read, and rows be counted that do not count.
+        let needed = if wanted.is_empty() { vec![keys[0]] } else { wanted.clone() };
         // Of the rows that a limit lets through, some may not count any more.
-        let superseded =
-            shown.iter().flat_map(|shown| shown.superseded.places.values()).map(Vec::len).sum::<usize>();
-        let limit = limit.filter(|_| self.table.fused == crate::spec::PLACES).map(|limit| limit + superseded);
-        let input = inner.scan(session, Some(&needed), filters, limit).await?;
-        let input_schema = input.schema();
-        let of = |name: &str| input_schema.index_of(name);
-        let columns = Columns {
-            place: of(pruning::PLACE_ID)?,
-            own: keys[1].map(of).transpose()?,
-            wanted: wanted.iter().map(|column| of(schema.field(*column).name())).collect::<Result<_, _>>()?,
-        };
-        let is_all = filters.is_empty() && limit.is_none();
-        Ok(Arc::new(WithoutExec::new(input, columns, self.lake.layout(), shown, is_all)?))
+        let in_base = shown.iter().map(|shown| shown.superseded.in_base).sum::<usize>();
+        let limit = what.limit.map(|limit| limit + in_base);
+        let scan = what.inner.scan(what.session, Some(&needed), what.filters, limit).await?;
+        let keys = Arc::new(schema.project(&keys)?);
+        let (scan, left_out) = leave_out(scan, keys, shown, known, what.session).await?;
+        let is_all = what.filters.is_empty() && limit.is_none();
+        if is_all && left_out != in_base {
+            // A row would be there twice, or not at all.
+            let error = format!("{} of {in_base} changed rows are in {}", left_out, self.table.name);
+            return Err(DataFusionError::Internal(error));
+        }
+        let scanned = scan.schema();
+        let columns = wanted.iter().map(|column| scanned.index_of(schema.field(*column).name()));
+        let columns = columns.collect::<Result<_, _>>()?;
+        Ok(Arc::new(WithoutExec::new(scan, columns, left_out, is_all)?))
     }
 
     /// Rows of the shards as a plan.
-    fn rows(
-        &self,
-        batches: &[RecordBatch],
-        projection: Option<&Vec<usize>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn rows(&self, rows: &[&ShownRows], projection: Option<&Vec<usize>>) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.inner.schema();
-        let batches = batches.iter().map(|batch| fit(batch, &schema)).collect::<Result<Vec<_>>>()?;
-        Ok(MemorySourceConfig::try_new_exec(&[batches], schema, projection.cloned())?)
+        let schema = match projection {
+            Some(projection) => Arc::new(schema.project(projection)?),
+            None => schema,
+        };
+        let batches = rows.iter().map(|rows| fit(rows, &schema)).collect::<Result<Vec<_>>>()?;
+        Ok(MemorySourceConfig::try_new_exec(&[batches], schema, None)?)
     }
 }
 
-/// The batch with the columns of the table as it lies there: one that was made with fewer lacks the newest.
-fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+/// What is to be read of the base.
+struct Scan<'s> {
+    inner: Arc<dyn TableProvider>,
+    session: &'s dyn Session,
+    projection: Option<&'s Vec<usize>>,
+    filters: &'s [Expr],
+    limit: Option<usize>,
+}
+
+/// These columns of the rows that count, as they lie in the table: a batch that was made with fewer lacks the newest.
+fn fit(ShownRows { rows, counting }: &ShownRows, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = schema.fields().iter().map(|field| -> Result<ArrayRef> {
-        match batch.column_by_name(field.name()) {
+        match rows.column_by_name(field.name()) {
             Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
             Some(column) => Ok(cast(column, field.data_type())?),
-            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
         }
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
-        .map_err(|error| DataFusionError::ArrowError(Box::new(error), None))
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    Ok(match counting {
+        Some(counting) => filter_record_batch(&rows, counting)?,
+        None => rows,
+    })
 }

@@ -2,13 +2,12 @@
 
 mod base;
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::ControlFlow,
-    sync::Arc,
-};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::concat_batches};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    compute::concat_batches,
+};
 use yibiao_records::Value;
 
 use crate::{
@@ -37,42 +36,50 @@ pub fn base_row(mut row: Vec<Value>, table: &LakeTable, bucket: i64) -> Vec<Valu
     row
 }
 
+/// A row of a base table: its place and, where a place may have several rows, which of them.
+pub type Key = (i64, Option<Box<str>>);
+
+/// Ascending.
+pub type Keys = Arc<[Key]>;
+
 /// What is to be shown of one shard over a version of the lake.
 #[derive(Debug, Default)]
 pub struct Shown {
-    pub batches: Vec<RecordBatch>,
+    pub rows: Vec<ShownRows>,
     pub superseded: Superseded,
 }
 
 impl Shown {
-    pub fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
+    pub fn count(&self) -> usize {
+        self.rows.iter().map(ShownRows::count).sum()
     }
 
     pub fn is_nothing(&self) -> bool {
-        self.batches.is_empty() && self.superseded.places.is_empty()
+        self.rows.is_empty() && self.superseded.keys.is_empty()
+    }
+}
+
+/// Some rows: which of them count is looked at by who reads them, as few of their columns are read.
+#[derive(Debug)]
+pub struct ShownRows {
+    pub rows: RecordBatch,
+    /// None: all.
+    pub counting: Option<BooleanArray>,
+}
+
+impl ShownRows {
+    fn count(&self) -> usize {
+        self.counting.as_ref().map_or(self.rows.num_rows(), BooleanArray::true_count)
     }
 }
 
 /// Which rows of the base do not count any more.
 #[derive(Debug, Default)]
 pub struct Superseded {
-    pub shard: u32,
-    /// By bucket, ascending.
-    pub places: HashMap<i64, Vec<i64>>,
-    /// Where a place may have several rows: which of them. None: all.
-    pub own: Option<HashSet<(i64, Box<str>)>>,
+    /// By bucket.
+    pub keys: HashMap<i64, Keys>,
     /// How many rows of the base they are: some of them are new, and not in the base.
     pub in_base: usize,
-}
-
-impl Superseded {
-    pub fn has(&self, place: i64, own: Option<&str>) -> bool {
-        match (&self.own, own) {
-            (Some(rows), Some(own)) => rows.contains(&(place, own.into())),
-            _ => true,
-        }
-    }
 }
 
 /// See the module.
@@ -142,7 +149,11 @@ impl Overlay {
     /// Reads on to the end of the shard's change log.
     pub fn catch_up<V: ChangeView>(&mut self, view: &V, changes_max: u64) -> Result<(), Error> {
         let last = view.last_sequence();
-        let first = view.outbox(self.had).next().transpose()?.map_or(last + 1, |change| change.sequence);
+        let mut first = last + 1;
+        view.each_change(self.had, &mut |change| {
+            first = change.sequence;
+            Ok(ControlFlow::Break(()))
+        })?;
         self.forget(first - 1)?;
         if last + 1 - first > changes_max {
             if !self.is_too_long {
@@ -206,22 +217,24 @@ impl Overlay {
         Ok(())
     }
 
-    pub fn shown(&mut self) -> Result<Arc<Shown>, Error> {
-        if let Some(shown) = &self.shown {
-            return Ok(shown.clone());
-        }
-        let shown = match &self.rows {
-            Rows::Base(base) => base.shown(self.shard, &self.table, &self.layout)?,
-            Rows::Log(log) => Shown {
-                batches: log.parts.iter().map(|part| part.rows.clone()).collect(),
-                superseded: Superseded { shard: self.shard, ..Superseded::default() },
-            },
-        };
-        Ok(self.shown.insert(Arc::new(shown)).clone())
+    pub fn shown(&mut self) -> Arc<Shown> {
+        let rows = &mut self.rows;
+        let shown = self.shown.get_or_insert_with(|| {
+            Arc::new(match rows {
+                Rows::Base(base) => base.shown(),
+                Rows::Log(log) => log.shown(),
+            })
+        });
+        shown.clone()
     }
 }
 
 impl Log {
+    fn shown(&self) -> Shown {
+        let rows = |part: &LogPart| ShownRows { rows: part.rows.clone(), counting: None };
+        Shown { rows: self.parts.iter().map(rows).collect(), superseded: Superseded::default() }
+    }
+
     fn end_part(&mut self, made: &mut RowsBuilder, table: &LakeTable) -> Result<(), Error> {
         if made.rows() == 0 {
             return Ok(());

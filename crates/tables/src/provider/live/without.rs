@@ -1,40 +1,172 @@
-//! Rows of a base table, without those that are superseded.
+//! Scans of a base table, without rows that are superseded.
 //!
-//! A file holds one bucket in the order of its places, and each bucket's superseded places are sorted: they are looked for in
-//! the rows of a batch in growing steps, so that a scan pays for what has changed, not for every row. Rows that are not so
-//! (two files in a batch) are looked at one by one.
+//! ```text
+//!   a scan of files ──► for each file: the keys of its bucket ──► the rows that have them ──► all other rows are read
+//! ```
 //!
-//! How many rows the base has is known without reading them, and also how many of them are superseded: `count(*)` reads none.
+//! Where the keys lie is known, or is looked for while the scan is planned ([`Known`]). The scan then reads no column for it
+//! and no row too many, and it is pruned and split as any scan of files. How many rows the base has is known without reading
+//! them, and so is how many are superseded: `count(*)` reads none.
 
 use std::{
+    collections::HashMap,
     fmt::{Formatter, Result as FmtResult},
     sync::Arc,
 };
 
-use arrow::{
-    array::{
-        Array, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, RecordBatchOptions,
-    },
-    compute::filter_record_batch,
-    datatypes::{Int64Type, SchemaRef},
-};
+use arrow::datatypes::SchemaRef;
 use datafusion::{
-    common::{Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
+    catalog::{Session, memory::DataSourceExec},
+    common::{
+        Result, Statistics,
+        stats::Precision,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    datasource::{
+        listing::PartitionedFile,
+        physical_plan::{
+            FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+            parquet::ParquetRowSelection,
+        },
+    },
     error::DataFusionError,
-    execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    execution::{SendableRecordBatchStream, TaskContext, object_store::ObjectStoreUrl},
+    physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
     physical_plan::{
-        ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
-        PlanProperties, StatisticsArgs, stream::RecordBatchStreamAdapter,
+        ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        StatisticsArgs, empty::EmptyExec, stream::RecordBatchStreamAdapter,
     },
 };
-use futures::StreamExt;
-use yibiao_records::PlaceId;
+use futures::{StreamExt, TryStreamExt};
 
-use super::Shown;
-use crate::lake::Layout;
+use super::{
+    Shown,
+    found::{Known, Rows, Sought},
+    overlay::{Key, Keys},
+};
+use crate::lake::layout::BUCKET;
 
-/// See the module.
+/// The scan without the superseded rows, and how many rows of its files these are. `keys` are the columns of the table's
+/// keys.
+pub async fn leave_out(
+    scan: Arc<dyn ExecutionPlan>,
+    keys: SchemaRef,
+    shown: &[Arc<Shown>],
+    known: &Known,
+    session: &dyn Session,
+) -> Result<(Arc<dyn ExecutionPlan>, usize)> {
+    let superseded: HashMap<i64, &Keys> =
+        shown.iter().flat_map(|shown| &shown.superseded.keys).map(|(bucket, keys)| (*bucket, keys)).collect();
+    let mut files = Vec::new();
+    scan.apply(|node| {
+        let Some((config, source)) = files_of(node)? else { return Ok(TreeNodeRecursion::Continue) };
+        for file in config.file_groups.iter().flat_map(FileGroup::iter) {
+            let bucket = bucket_of(file)?;
+            let Some(wanted) = superseded.get(&bucket) else { continue };
+            let file = File {
+                path: file.object_meta.location.to_string(),
+                bucket,
+                store: config.object_store_url.clone(),
+                factory: source.parquet_file_reader_factory().cloned(),
+                file: PartitionedFile::from(file.object_meta.clone()),
+            };
+            files.push(file.rows_of(wanted, keys.clone(), known, session.task_ctx()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let at_once = session.config().target_partitions().max(1);
+    let rows: HashMap<String, Rows> =
+        futures::stream::iter(files).buffer_unordered(at_once).try_collect().await?;
+    let left_out = rows.values().map(Rows::len).sum();
+    Ok((without_rows(scan, &rows)?, left_out))
+}
+
+/// A file of the scan.
+struct File {
+    path: String,
+    bucket: i64,
+    store: ObjectStoreUrl,
+    factory: Option<Arc<dyn ParquetFileReaderFactory>>,
+    file: PartitionedFile,
+}
+
+impl File {
+    /// Its path, and its rows that have one of the keys.
+    async fn rows_of(
+        self,
+        keys: &Keys,
+        columns: SchemaRef,
+        known: &Known,
+        context: Arc<TaskContext>,
+    ) -> Result<(String, Rows)> {
+        let (bucket, path) = (self.bucket, self.path.clone());
+        let mut found = known.of(bucket, &path).unwrap_or_default();
+        let unknown = found.unknown(keys);
+        if !unknown.is_empty() {
+            // On a thread of its own: planning has one.
+            let sought = tokio::spawn(self.look_for(unknown, columns, context));
+            let sought = sought.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
+            found = Arc::new(found.with(keys, &sought));
+            known.remember(bucket, &path, found.clone());
+        }
+        Ok((path, found.rows_of(keys)))
+    }
+
+    async fn look_for(self, keys: Vec<Key>, columns: SchemaRef, context: Arc<TaskContext>) -> Result<Sought> {
+        let mut source = ParquetSource::new(columns);
+        if let Some(factory) = self.factory {
+            source = source.with_parquet_file_reader_factory(factory);
+        }
+        let scan = FileScanConfigBuilder::new(self.store, Arc::new(source)).with_file(self.file).build();
+        let mut batches = DataSourceExec::from_data_source(scan).execute(0, context)?;
+        let mut sought = Sought::new(keys);
+        while let Some(batch) = batches.try_next().await? {
+            sought.look(&batch)?;
+        }
+        Ok(sought)
+    }
+}
+
+/// The files that this node reads, where it reads some.
+fn files_of(node: &Arc<dyn ExecutionPlan>) -> Result<Option<(&FileScanConfig, &ParquetSource)>> {
+    if !node.children().is_empty() || node.downcast_ref::<EmptyExec>().is_some() {
+        return Ok(None);
+    }
+    let files = node.downcast_ref::<DataSourceExec>();
+    let files = files.and_then(|source| source.downcast_to_file_source::<ParquetSource>());
+    let unknown = || DataFusionError::Internal(format!("{} reads rows that may be superseded", node.name()));
+    files.map(Some).ok_or_else(unknown)
+}
+
+/// Files lie in folders of their buckets.
+fn bucket_of(file: &PartitionedFile) -> Result<i64> {
+    let of = |part: &str| part.strip_prefix(BUCKET)?.strip_prefix('=')?.parse().ok();
+    let path = &file.object_meta.location;
+    let found = path.parts().find_map(|part| of(part.as_ref()));
+    found.ok_or_else(|| DataFusionError::Internal(format!("{path} is in no folder of a bucket")))
+}
+
+/// The scan without these rows, by file.
+fn without_rows(
+    scan: Arc<dyn ExecutionPlan>,
+    rows: &HashMap<String, Rows>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let without = |file: &PartitionedFile| match rows.get(file.object_meta.location.as_ref()) {
+        Some(rows) if rows.len() > 0 => file.clone().with_extension(ParquetRowSelection::new(rows.others())),
+        _ => file.clone(),
+    };
+    let changed = scan.transform_up(|node| {
+        let Some((config, _)) = files_of(&node)? else { return Ok(Transformed::no(node)) };
+        let mut config = config.clone();
+        for group in &mut config.file_groups {
+            *group = group.iter().map(without).collect();
+        }
+        Ok(Transformed::yes(DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>))
+    });
+    changed.data()
+}
+
+/// What a scan without superseded rows gives, with the statistics that hold for it: those of the files count too many rows.
 #[derive(Debug, Clone)]
 pub struct WithoutExec {
     input: Arc<dyn ExecutionPlan>,
@@ -42,41 +174,26 @@ pub struct WithoutExec {
     properties: Arc<PlanProperties>,
 }
 
-/// Columns of the input.
-#[derive(Debug)]
-pub struct Columns {
-    pub place: usize,
-    pub own: Option<usize>,
-    /// What comes out.
-    pub wanted: Vec<usize>,
-}
-
-/// What is left out.
 #[derive(Debug)]
 struct Without {
-    columns: Columns,
+    /// Columns of the input that come out.
+    columns: Vec<usize>,
     schema: SchemaRef,
-    layout: Layout,
-    /// By shard; None for shards of other processes.
-    shown: Vec<Option<Arc<Shown>>>,
-    /// The input is the whole base, so that it is known how many rows are left out.
+    left_out: usize,
+    /// The input is the whole base.
     is_all: bool,
 }
 
 impl WithoutExec {
-    /// `is_all`: the input has all rows of the base.
+    /// `columns` of the input come out, which lacks `left_out` rows of its files; `is_all`: it has all other rows of the base.
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
-        columns: Columns,
-        layout: &Layout,
-        shown: &[Arc<Shown>],
+        columns: Vec<usize>,
+        left_out: usize,
         is_all: bool,
     ) -> Result<Self> {
-        let of = |shard| shown.iter().find(|shown| shown.superseded.shard == shard).cloned();
-        let shown = (0..layout.shards).map(of).collect();
-        let schema = Arc::new(input.schema().project(&columns.wanted)?);
-        let rows = Without { columns, schema, layout: layout.clone(), shown, is_all };
-        Ok(Self::over(input, Arc::new(rows)))
+        let schema = Arc::new(input.schema().project(&columns)?);
+        Ok(Self::over(input, Arc::new(Without { columns, schema, left_out, is_all })))
     }
 
     fn over(input: Arc<dyn ExecutionPlan>, rows: Arc<Without>) -> Self {
@@ -91,114 +208,9 @@ impl WithoutExec {
     }
 }
 
-impl Without {
-    fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let wanted = self.columns.wanted.iter().map(|column| batch.column(*column).clone()).collect();
-        let wanted = RecordBatch::try_new_with_options(self.schema.clone(), wanted, &options)?;
-        if batch.num_rows() == 0 {
-            return Ok(wanted);
-        }
-        let column = batch.column(self.columns.place);
-        let places = column.as_primitive_opt::<Int64Type>().ok_or_else(|| {
-            DataFusionError::Internal(format!("places are numbers, not {}", column.data_type()))
-        })?;
-        let own = |row: usize| self.columns.own.map(|column| text(batch, column, row));
-        let mut mask: Option<BooleanBufferBuilder> = None;
-        let mut leave_out = |row: usize| mask.get_or_insert_with(|| all(places.len())).set_bit(row, false);
-        match self.bucket(places) {
-            Some((shard, bucket)) => {
-                if let Some((shown, list)) = self.list(shard, bucket) {
-                    each_common(places.values(), list, |row| {
-                        if shown.superseded.has(places.value(row), own(row).as_deref()) {
-                            leave_out(row);
-                        }
-                    });
-                }
-            }
-            None => {
-                for (row, place) in places.iter().enumerate() {
-                    let Some(place) = place.and_then(PlaceId::new) else { continue };
-                    let (shard, bucket) = (place.shard(self.layout.shards), self.layout.bucket_of(place));
-                    let Some((shown, list)) = self.list(shard, bucket) else { continue };
-                    let is_there = list.binary_search(&place.get()).is_ok();
-                    if is_there && shown.superseded.has(place.get(), own(row).as_deref()) {
-                        leave_out(row);
-                    }
-                }
-            }
-        }
-        match mask {
-            Some(mut mask) => Ok(filter_record_batch(&wanted, &BooleanArray::new(mask.finish(), None))?),
-            None => Ok(wanted),
-        }
-    }
-
-    /// How many rows of the base are left out.
-    fn superseded(&self) -> usize {
-        self.shown.iter().flatten().map(|shown| shown.superseded.in_base).sum()
-    }
-
-    /// Shard and bucket of the rows, where they are of one, in the order of their places.
-    fn bucket(&self, places: &Int64Array) -> Option<(u32, i64)> {
-        let values = places.values();
-        let (first, last) = (PlaceId::new(*values.first()?)?, PlaceId::new(*values.last()?)?);
-        let of = |place: PlaceId| (place.shard(self.layout.shards), self.layout.bucket_of(place));
-        let is_one = of(first) == of(last) && places.null_count() == 0 && values.is_sorted();
-        is_one.then(|| of(first))
-    }
-
-    fn list(&self, shard: u32, bucket: i64) -> Option<(&Shown, &[i64])> {
-        let shown = self.shown.get(shard as usize)?.as_deref()?;
-        Some((shown, shown.superseded.places.get(&bucket)?))
-    }
-}
-
-fn all(rows: usize) -> BooleanBufferBuilder {
-    let mut mask = BooleanBufferBuilder::new(rows);
-    mask.append_n(rows, true);
-    mask
-}
-
-/// Calls `take` with each row whose value is in `list`; both ascend, values may recur.
-fn each_common(values: &[i64], list: &[i64], mut take: impl FnMut(usize)) {
-    let Some(first) = values.first() else { return };
-    let mut row = 0;
-    for wanted in &list[list.partition_point(|value| value < first)..] {
-        row += first_not_below(&values[row..], *wanted);
-        while row < values.len() && values[row] == *wanted {
-            take(row);
-            row += 1;
-        }
-        if row == values.len() {
-            return;
-        }
-    }
-}
-
-/// In steps that double, then by halving: where the next one is near, few values are looked at.
-fn first_not_below(values: &[i64], wanted: i64) -> usize {
-    let mut step = 1;
-    while step <= values.len() && values[step - 1] < wanted {
-        step *= 2;
-    }
-    let (from, to) = (step / 2, values.len().min(step));
-    from + values[from..to].partition_point(|value| *value < wanted)
-}
-
-fn text(batch: &RecordBatch, column: usize, row: usize) -> String {
-    let column = batch.column(column);
-    match column.as_string_opt::<i32>() {
-        Some(texts) => texts.value(row).to_owned(),
-        None => arrow::util::display::array_value_to_string(column, row).unwrap_or_default(),
-    }
-}
-
 impl DisplayAs for WithoutExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> FmtResult {
-        let shown = self.rows.shown.iter().flatten();
-        let places: usize = shown.flat_map(|shown| shown.superseded.places.values()).map(Vec::len).sum();
-        write!(f, "WithoutExec: places={places}")
+        write!(f, "WithoutExec: rows={}", self.rows.left_out)
     }
 }
 
@@ -243,8 +255,9 @@ impl ExecutionPlan for WithoutExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (rows, schema) = (self.rows.clone(), self.rows.schema.clone());
-        let kept = self.input.execute(partition, context)?.map(move |batch| rows.keep(&batch?));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, kept)))
+        let batches = self.input.execute(partition, context)?;
+        let batches = batches.map(move |batch| Ok(batch?.project(&rows.columns)?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -258,35 +271,12 @@ impl ExecutionPlan for WithoutExec {
         args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
         let input = &inputs[0];
-        let mut left = Statistics::clone(input).project(Some(&self.rows.columns.wanted)).to_inexact();
+        let mut left = Statistics::clone(input).project(Some(&self.rows.columns)).to_inexact();
         if let (true, None, Precision::Exact(rows)) = (self.rows.is_all, args.partition(), input.num_rows)
-            && let Some(rows) = rows.checked_sub(self.rows.superseded())
+            && let Some(rows) = rows.checked_sub(self.rows.left_out)
         {
             left.num_rows = Precision::Exact(rows);
         }
         Ok(Arc::new(left))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn rows_of_the_list_are_found_however_far_apart(
-            mut values in prop::collection::vec(0i64..60, 0..80),
-            mut list in prop::collection::vec(0i64..60, 0..30),
-        ) {
-            values.sort_unstable();
-            list.sort_unstable();
-            list.dedup();
-            let mut found = Vec::new();
-            each_common(&values, &list, |row| found.push(row));
-            let wanted: Vec<_> = (0..values.len()).filter(|row| list.contains(&values[*row])).collect();
-            prop_assert_eq!(found, wanted);
-        }
     }
 }

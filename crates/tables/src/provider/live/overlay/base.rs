@@ -6,10 +6,10 @@ use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
 };
-use hashbrown::HashMap;
-use yibiao_records::{Operation, PlaceId, cells::CellRef};
+use hashbrown::{HashMap, hash_map::Entry};
+use yibiao_records::{Operation, cells::CellRef};
 
-use super::{SEGMENTS_MAX, Shown, Superseded, concat, failed, own_key};
+use super::{Key, Keys, SEGMENTS_MAX, Shown, ShownRows, Superseded, concat, failed, own_key};
 use crate::{
     Error,
     lake::{ChangeRef, LakeTable, Layout, RowsBuilder, projector::end_base_row},
@@ -18,11 +18,47 @@ use crate::{
 /// Rows of a base table.
 #[derive(Debug, Default)]
 pub(super) struct Base {
-    newest: HashMap<(i64, Option<Box<str>>), Newest>,
+    newest: HashMap<Key, Newest>,
+    /// The same keys, by bucket.
+    keys: std::collections::HashMap<i64, BucketKeys>,
+    /// How many of them the lake has a row of.
+    in_base: usize,
     parts: BTreeMap<u32, Part>,
     /// The part that is being made, and which of its rows count.
     next: u32,
     counts: Vec<bool>,
+}
+
+/// Keys of one bucket.
+#[derive(Debug, Default)]
+struct BucketKeys {
+    /// Ascending.
+    sorted: Keys,
+    /// Those that have come since.
+    fresh: Vec<Key>,
+}
+
+impl BucketKeys {
+    /// All of them, ascending: what was sorted is only merged with what has come.
+    fn sorted(&mut self) -> Keys {
+        if !self.fresh.is_empty() {
+            self.fresh.sort_unstable();
+            let mut all = Vec::with_capacity(self.sorted.len() + self.fresh.len());
+            all.extend(self.sorted.iter().cloned());
+            all.append(&mut self.fresh);
+            // Of two ascending runs this makes one.
+            all.sort();
+            self.sorted = all.into();
+        }
+        self.sorted.clone()
+    }
+
+    /// Leaves out those that do not stay; false where none stays.
+    fn retain(&mut self, stays: impl Fn(&Key) -> bool) -> bool {
+        self.fresh.retain(&stays);
+        self.sorted = self.sorted.iter().filter(|key| stays(key)).cloned().collect();
+        !self.fresh.is_empty() || !self.sorted.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,11 +84,9 @@ struct Part {
 }
 
 impl Part {
-    fn counting(&self) -> Result<RecordBatch, arrow::error::ArrowError> {
-        match self.counts.iter().all(|counts| *counts) {
-            true => Ok(self.rows.clone()),
-            false => filter_record_batch(&self.rows, &BooleanArray::from(self.counts.clone())),
-        }
+    /// None: all rows count.
+    fn counting(&self) -> Option<BooleanArray> {
+        self.counts.contains(&false).then(|| BooleanArray::new(self.counts.as_slice().into(), None))
     }
 }
 
@@ -79,12 +113,20 @@ impl Base {
                 index += 1;
             })?;
         }
-        let at = is_there.then_some((self.next, made.rows()));
+        let (at, bucket) = (is_there.then_some((self.next, made.rows())), layout.bucket_of(change.place));
         if is_there {
-            end_base_row(made, layout.bucket_of(change.place))?;
+            end_base_row(made, bucket)?;
             self.counts.push(true);
         }
-        let newest = self.newest.entry((change.place.get(), own)).or_default();
+        let newest = match self.newest.entry((change.place.get(), own)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                self.keys.entry(bucket).or_default().fresh.push(new.key().clone());
+                // Of what was neither made nor deleted since, the lake has what is there.
+                self.in_base += usize::from(change.operation != Operation::Insert);
+                new.insert(Newest::default())
+            }
+        };
         newest.sequence = change.sequence;
         if change.operation != Operation::Update {
             newest.flips.push(change.sequence);
@@ -120,15 +162,20 @@ impl Base {
 
     /// The lake has the changes up to `position`; true where that is news.
     pub fn forget(&mut self, position: u64) -> bool {
-        let (mut had, mut is_news) = (Vec::new(), false);
+        let (mut had, mut is_news, mut in_base) = (Vec::new(), false, 0);
         self.newest.retain(|_, newest| {
             let stays = newest.sequence > position;
             let flips = newest.flips.len();
             newest.flips.retain(|sequence| *sequence > position);
             is_news |= !stays || flips > newest.flips.len();
+            in_base += usize::from(stays && newest.is_in_base());
             had.extend(newest.at.filter(|_| !stays));
             stays
         });
+        self.in_base = in_base;
+        if is_news {
+            self.keys.retain(|_, keys| keys.retain(|key| self.newest.contains_key(key)));
+        }
         for (part, row) in had {
             if let Some(part) = self.parts.get_mut(&part) {
                 part.counts[row] = false;
@@ -149,7 +196,10 @@ impl Base {
             });
             places.insert(*number, rows.collect::<Vec<_>>());
             first = row;
-            counting.push(part.counting().map_err(failed(table))?);
+            counting.push(match part.counting() {
+                Some(counts) => filter_record_batch(&part.rows, &counts).map_err(failed(table))?,
+                None => part.rows.clone(),
+            });
         }
         let rows = concat(table, &counting)?;
         let number = self.next;
@@ -162,21 +212,10 @@ impl Base {
         Ok(())
     }
 
-    pub fn shown(&self, shard: u32, table: &LakeTable, layout: &Layout) -> Result<Shown, Error> {
-        let in_base = self.newest.values().filter(|newest| newest.is_in_base()).count();
-        let mut superseded = Superseded { shard, in_base, ..Superseded::default() };
-        if own_key(&table.fused).is_some() {
-            let keys = self.newest.keys();
-            superseded.own = Some(keys.filter_map(|(place, own)| Some((*place, own.clone()?))).collect());
-        }
-        for place in self.newest.keys().filter_map(|(place, _)| PlaceId::new(*place)) {
-            superseded.places.entry(layout.bucket_of(place)).or_default().push(place.get());
-        }
-        for places in superseded.places.values_mut() {
-            places.sort_unstable();
-            places.dedup();
-        }
-        let batches = self.parts.values().map(Part::counting).collect::<Result<_, _>>();
-        Ok(Shown { batches: batches.map_err(failed(table))?, superseded })
+    pub fn shown(&mut self) -> Shown {
+        let keys = self.keys.iter_mut().map(|(bucket, keys)| (*bucket, keys.sorted()));
+        let superseded = Superseded { keys: keys.collect(), in_base: self.in_base };
+        let rows = |part: &Part| ShownRows { rows: part.rows.clone(), counting: part.counting() };
+        Shown { rows: self.parts.values().map(rows).collect(), superseded }
     }
 }
