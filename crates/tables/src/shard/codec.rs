@@ -45,6 +45,15 @@ pub(super) fn fact_key(place: PlaceId, kind: u32, id: &FactId) -> [u8; 28] {
     key
 }
 
+/// Place, kind and id in a fact's key.
+fn fact_key_parts(key: &[u8]) -> Result<(PlaceId, u32, FactId), Unreadable> {
+    let place = key.get(..8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+    let place = place.and_then(PlaceId::new).ok_or("a fact's key has no place")?;
+    let kind = key.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    let id = key.get(12..).and_then(|bytes| bytes.try_into().ok()).map(FactId::from_bytes);
+    Ok((place, kind.ok_or("a fact's key has no kind")?, id.ok_or("a fact's key has no id")?))
+}
+
 pub(super) fn fact_prefix(place: PlaceId, kind: Option<u32>) -> Vec<u8> {
     let mut key = Vec::with_capacity(12);
     key.extend_from_slice(&place.get().to_be_bytes());
@@ -91,7 +100,11 @@ fn text(error: impl std::fmt::Display) -> Unreadable {
 }
 
 fn name(names: &Reading<'_>, number: u32) -> Result<Arc<str>, Unreadable> {
-    names.name(number).cloned().ok_or_else(|| format!("the name number {number} is not stored"))
+    names.name(number).cloned().ok_or_else(|| not_stored(number))
+}
+
+pub(super) fn not_stored(name: u32) -> Unreadable {
+    format!("the name number {name} is not stored")
 }
 
 pub(super) fn be_u64(bytes: &[u8]) -> Result<u64, Unreadable> {

@@ -69,6 +69,10 @@ impl Names {
 pub(super) struct Reading<'a>(RwLockReadGuard<'a, Inner>);
 
 impl Reading<'_> {
+    pub fn all(&self) -> &[Arc<str>] {
+        &self.0.by_number
+    }
+
     pub fn name(&self, number: u32) -> Option<&Arc<str>> {
         self.0.by_number.get(number as usize)
     }

@@ -16,22 +16,15 @@ impl View {
     pub(crate) fn each_change(&self, after: u64, visit: &mut VisitChange<'_>) -> Result<(), Error> {
         // What the snapshot names was named before it was taken.
         let names = self.names().all();
-        let width = |table: &str| Some(self.tables().schema(table).ok()?.columns.len());
         for pair in self.snapshot.from(OUTBOX_KEYSPACE, (after + 1).to_be_bytes()) {
             let (key, value) = pair?;
             let corrupt = |e| self.shard.corrupt("outbox", e);
             let last = codec::be_u64(&key).map_err(corrupt)?;
             for change in codec::changes_of(last, &value, after).map_err(corrupt)? {
                 let (sequence, bytes) = change.map_err(corrupt)?;
-                let flow = match RowOfChange::read(self, &names, bytes) {
-                    Some(row) => visit(&row.change(sequence))?,
-                    None => {
-                        let change = codec::change_from(sequence, bytes, self.names(), width)
-                            .map_err(|e| self.shard.corrupt("change", e))?;
-                        visit(&ChangeRef::from(&change))?
-                    }
-                };
-                if flow.is_break() {
+                let row =
+                    RowOfChange::read(self, &names, bytes).map_err(|e| self.shard.corrupt("change", e))?;
+                if visit(&row.change(sequence))?.is_break() {
                     return Ok(());
                 }
             }
@@ -103,19 +96,19 @@ struct RowOfChange<'a> {
 }
 
 impl<'a> RowOfChange<'a> {
-    /// None where it is not stored as usual, or where something of it is not known.
-    fn read(view: &'a View, names: &'a [Arc<str>], bytes: &'a [u8]) -> Option<Self> {
+    fn read(view: &'a View, names: &'a [Arc<str>], bytes: &'a [u8]) -> Result<Self, codec::Unreadable> {
         let bytes = codec::ChangeBytes::read(bytes)?;
-        let table = names.get(bytes.table as usize)?;
-        Some(Self { view, names, table, bytes })
+        let number = bytes.table;
+        let table = names.get(number as usize).ok_or_else(|| codec::not_stored(number))?;
+        Ok(Self { view, names, table, bytes })
     }
 
     fn change(&self, sequence: u64) -> ChangeRef<'_> {
         ChangeRef {
             sequence,
             table: self.table,
-            operation: self.bytes.operation().expect("invariant: it was read"),
-            place: self.bytes.place().expect("invariant: it was read"),
+            operation: self.bytes.operation,
+            place: self.bytes.place,
             recorded_at_ms: self.bytes.recorded_at_ms,
             row: self,
         }
@@ -124,10 +117,8 @@ impl<'a> RowOfChange<'a> {
 
 impl Cells for RowOfChange<'_> {
     fn each(&self, take: &mut dyn FnMut(CellRef<'_>)) -> Result<(), Error> {
-        let corrupt = |detail| self.view.shard.corrupt("change", detail);
         let schema = self.view.tables().schema(self.table);
-        let width =
-            schema.map_err(|_| corrupt(format!("the table {} is not known", self.table)))?.columns.len();
-        self.bytes.each(self.names, width, take).map_err(corrupt)
+        let width = || Ok(schema.map_err(|error| error.to_string())?.columns.len());
+        self.bytes.each(self.names, width, take).map_err(|detail| self.view.shard.corrupt("change", detail))
     }
 }

@@ -7,11 +7,11 @@
 //! ```
 //! What was said of a fact stands there as it is stored: its row is made when the change is read.
 
-use yibiao_records::{Change, Operation, PlaceId, Statement, Value};
+use yibiao_records::{Change, Operation, PlaceId};
 
 use super::{
-    Unreadable, fact_from, name, row_from,
-    wire::{Fields, put_bytes, put_int, put_nested, put_number, put_signed},
+    ChangeBytes, Unreadable, name,
+    wire::{put_bytes, put_int, put_nested, put_number, put_signed},
 };
 use crate::shard::names::Names;
 
@@ -57,59 +57,23 @@ pub(in crate::shard) fn put_fact_change(
     });
 }
 
-/// `width` tells how many columns a table has.
+/// A change with its whole row; `width` tells how many columns a table has.
 pub(in crate::shard) fn change_from(
     sequence: u64,
     bytes: &[u8],
     names: &Names,
     width: impl Fn(&str) -> Option<usize>,
 ) -> Result<Change, Unreadable> {
-    let (mut table, mut operation, mut place, mut recorded_at_ms) = (0, 0, 0, 0);
-    let (mut row, mut said): (&[u8], _) = (&[], None);
-    for field in Fields::of(bytes) {
-        let (tag, field) = field?;
-        match tag {
-            1 => table = field.u32()?,
-            2 => operation = field.u32()?,
-            3 => place = field.number()? as i64,
-            4 => recorded_at_ms = field.signed()?,
-            5 => row = field.bytes()?,
-            6 => said = Some(field.bytes()?),
-            _ => {}
-        }
-    }
-    let table = name(&names.reading(), table)?;
-    let row = match said {
-        None => row_from(row)?,
-        Some(said) => {
-            let width = width(&table).ok_or_else(|| format!("the table {table} is not known"))?;
-            fact_row(said, names, width)?
-        }
-    };
+    let (read, names) = (ChangeBytes::read(bytes)?, names.reading());
+    let (table, mut row) = (name(&names, read.table)?, Vec::new());
+    let width = || width(&table).ok_or_else(|| format!("the table {table} is not known"));
+    read.each(names.all(), width, &mut |cell| row.push(cell.into()))?;
     Ok(Change {
         sequence,
         table: table.to_string(),
-        operation: *OPERATIONS.get(operation as usize).ok_or("a change's operation is unknown")?,
-        place: PlaceId::new(place).ok_or("a change has no place")?,
-        recorded_at_ms,
+        operation: read.operation,
+        place: read.place,
+        recorded_at_ms: read.recorded_at_ms,
         row,
     })
-}
-
-fn fact_row(said: &[u8], names: &Names, width: usize) -> Result<Vec<Value>, Unreadable> {
-    let (mut key, mut retracted, mut fact): (&[u8], _, &[u8]) = (&[], false, &[]);
-    for field in Fields::of(said) {
-        let (tag, field) = field?;
-        match tag {
-            1 => key = field.bytes()?,
-            2 => retracted = field.number()? != 0,
-            3 => fact = field.bytes()?,
-            _ => {}
-        }
-    }
-    let mut stored = fact_from(key, fact, names)?;
-    if retracted {
-        stored.fact.statement = Statement::Retract;
-    }
-    Ok(stored.row(width))
 }

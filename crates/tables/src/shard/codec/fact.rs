@@ -10,10 +10,10 @@
 //! ```
 //! Its place, kind and id are in its key.
 
-use yibiao_records::{Fact, FactId, PlaceId, RawPosition, Statement, cells};
+use yibiao_records::{Fact, RawPosition, Statement, cells};
 
 use super::{
-    Unreadable, name, row_from,
+    Unreadable, fact_key_parts, name, row_from,
     wire::{Fields, put_bytes, put_float, put_int, put_nested, put_number, put_signed, put_some_signed},
 };
 use crate::shard::{names::Names, state::StoredFact};
@@ -45,16 +45,7 @@ pub(in crate::shard) fn put_fact(out: &mut Vec<u8>, stored: &StoredFact, names: 
 }
 
 pub(in crate::shard) fn fact_from(key: &[u8], bytes: &[u8], names: &Names) -> Result<StoredFact, Unreadable> {
-    let [place, kind, id] =
-        [&key[..8.min(key.len())], key.get(8..12).unwrap_or(&[]), key.get(12..).unwrap_or(&[])];
-    let place = place
-        .try_into()
-        .ok()
-        .map(i64::from_be_bytes)
-        .and_then(PlaceId::new)
-        .ok_or("a fact's key has no place")?;
-    let kind = u32::from_be_bytes(kind.try_into().map_err(|_| "a fact's key has no kind")?);
-    let id = FactId::from_bytes(id.try_into().map_err(|_| "a fact's key has no id")?);
+    let (place, kind, id) = fact_key_parts(key)?;
     let mut fact = Fact {
         statement: Statement::Assert,
         id,
