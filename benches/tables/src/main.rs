@@ -6,11 +6,13 @@
 //!  3. projection of everything to a lake, now and then during 1 and after 2   time
 //!  4. recent changes that the lake does not have: queries             live against the base alone
 //!  5. one place, by SQL and straight from the store                   p50, p99
-//!  6. kill -9, and again until a batch is committed                   time
+//!  6. a long scan again and again while batches are projected         times of both
+//!  7. kill -9, and again until a batch is committed                   time
 //! ```
 //!
 //! Prints a table; never fails on time.
 
+mod analyst;
 mod facts;
 mod load;
 mod measure;

@@ -9,8 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use yibiao_tables::{Lake, Live, Shard};
 
 use crate::{
-    facts::place,
-    measure::{Watch, at},
+    facts::{Sender, place},
+    measure::{Watch, at, resident_mb},
+    steps::{BATCH_FACTS, BATCHES, Bench},
 };
 
 const QUERIES: [(&str, &str); 4] = [
@@ -23,33 +24,68 @@ const QUERIES: [(&str, &str); 4] = [
     ("count", "select count(*) from places"),
 ];
 const TIMES: usize = 7;
+/// Runs of a query in a row: processor time is counted in steps of 10 ms.
+const RUNS: usize = 10;
 const POINTS: usize = 400;
 
 pub async fn run(lake: &Lake, shard: &Shard, places: u64, recent: u64, dice: &mut ChaCha8Rng) -> Result<()> {
     let base = lake.session([])?;
     let live = lake.live_session(Live::new([shard.clone()]), [])?;
-    let watch = Watch::start();
-    one(&live, QUERIES[3].1).await?;
+    let (before, watch) = (resident_mb(), Watch::start());
+    spend(&live, QUERIES[3].1, 1).await?;
     let spent = watch.spent();
     println!(
-        "first live query, {recent} recent changes are read: {:.2} s, {:.2} s of processor time",
-        spent.seconds, spent.cpu
+        "first live query, {recent} recent changes are read: {:.2} s, {:.2} s of processor time, {:.0} MB more resident",
+        spent.seconds,
+        spent.cpu,
+        resident_mb() - before
     );
     for (name, sql) in QUERIES {
         let (mut ratios, mut of_base, mut of_live) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..TIMES {
-            let (base, live) = (one(&base, sql).await?, one(&live, sql).await?);
+            let (base, live) = (spend(&base, sql, RUNS).await?, spend(&live, sql, RUNS).await?);
             ratios.push(live / base);
             of_base.push(base);
             of_live.push(live);
         }
         println!(
-            "scan, {name}: base {:.0} ms, live {:.0} ms of processor time (medians of {TIMES}), ratio {:.2}",
+            "scan, {name}: base {:.1} ms, live {:.1} ms of processor time (medians of {TIMES} times {RUNS} runs), ratio {:.2}",
             at(&mut of_base, 0.5) * 1e3,
             at(&mut of_live, 0.5) * 1e3,
             at(&mut ratios, 0.5)
         );
     }
+    points(&live, shard, places, dice).await
+}
+
+/// What a query costs after a batch of changes, and what the same query costs once more.
+pub async fn after_batches(
+    lake: &Lake,
+    bench: &mut Bench,
+    water: &mut Sender,
+    places: u64,
+    dice: &mut ChaCha8Rng,
+) -> Result<()> {
+    let live = lake.live_session(Live::new([bench.shard.clone()]), [])?;
+    let sql = QUERIES[0].1;
+    spend(&live, sql, 1).await?;
+    let (mut first, mut again) = (0.0, 0.0);
+    for _ in 0..BATCHES {
+        let numbers: Vec<u64> = (0..BATCH_FACTS / 4).map(|_| dice.random_range(0..places)).collect();
+        bench.apply(&water.readings(numbers.into_iter(), 31, dice)?).await?;
+        first += spend(&live, sql, 1).await?;
+        again += spend(&live, sql, 1).await?;
+    }
+    println!(
+        "scan of one column after a batch of {} changes: {:.1} ms of processor time, once more {:.1} ms (means of {BATCHES})",
+        BATCH_FACTS / 4,
+        first / BATCHES as f64 * 1e3,
+        again / BATCHES as f64 * 1e3
+    );
+    Ok(())
+}
+
+async fn points(live: &SessionContext, shard: &Shard, places: u64, dice: &mut ChaCha8Rng) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..POINTS {
         let id = place(dice.random_range(0..places)).get();
@@ -80,9 +116,11 @@ pub async fn run(lake: &Lake, shard: &Shard, places: u64, recent: u64, dice: &mu
     Ok(())
 }
 
-/// Seconds of processor time of one run.
-async fn one(session: &SessionContext, sql: &str) -> Result<f64> {
+/// Seconds of processor time of one run, of so many.
+async fn spend(session: &SessionContext, sql: &str, runs: usize) -> Result<f64> {
     let watch = Watch::start();
-    session.sql(sql).await?.collect().await?;
-    Ok(watch.spent().cpu)
+    for _ in 0..runs {
+        session.sql(sql).await?.collect().await?;
+    }
+    Ok(watch.spent().cpu / runs as f64)
 }

@@ -12,7 +12,7 @@ use yibiao_state::Options;
 use yibiao_tables::{Projector, Shard, Tables, lake::Config};
 
 use crate::{
-    Args,
+    Args, analyst,
     facts::{Frame, Sender},
     load,
     measure::{Spent, Watch, at, peak_mb},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub const BATCH_FACTS: u64 = 16_000;
-const BATCHES: u64 = 40;
+pub const BATCHES: u64 = 40;
 
 /// What a process needs to apply batches.
 pub struct Bench {
@@ -140,7 +140,10 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
         bench.apply(&frames).await?;
     }
     queries::run(&lake, &bench.shard, places, args.recent, &mut dice).await?;
+    queries::after_batches(&lake, &mut bench, &mut water, places, &mut dice).await?;
     println!("memory at the peak: {:.0} MB", peak_mb());
-    drop((bench, projector));
+    drop(projector);
+    analyst::run(&lake, &mut bench, &mut water, places, &mut dice).await?;
+    drop(bench);
     restart::run(args, dir).await
 }
