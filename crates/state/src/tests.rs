@@ -275,6 +275,31 @@ fn runs_of_several_keyspaces_are_there_after_a_move_and_batches_go_on_over_them(
     check(&open(&to), b"later");
 }
 
+fn bytes_below(folder: &Path) -> u64 {
+    let of = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { bytes_below(&path) } else { path.metadata().unwrap().len() }
+    };
+    std::fs::read_dir(folder).unwrap().map(of).sum()
+}
+
+/// Where nothing were compressed, this would be 3 MB.
+#[test]
+fn a_run_takes_less_disk_than_what_is_in_it_where_rows_are_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let mut run = store.run(ROWS).unwrap();
+    for row in 0..10_000u32 {
+        let value =
+            format!("{row:05} 江苏省南京市鼓楼区云栖路１２号和风雅居２５幢２单元４０２室，出租，正常；")
+                .repeat(3);
+        run.put(row.to_be_bytes(), value.into_bytes()).unwrap();
+    }
+    run.finish().unwrap();
+    let bytes = bytes_below(&store.path().join("keyspaces"));
+    assert!((100_000..1_500_000).contains(&bytes), "{bytes}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
