@@ -1,15 +1,19 @@
 //! How long a first projection takes: `cargo run --release -p yibiao-tables --example first_fill [facts] [places]`.
 //!
 //! A made-up shard gives `places` rows and `facts` readings, so that only the projector is measured. The lake is kept
-//! in the folder that `YIBIAO_LAKE` names, if it does.
+//! in the folder or object store that `YIBIAO_LAKE` names, if it does.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 use yibiao_records::{Change, Column, ColumnType, Operation, PlaceId, TableSchema, Value};
 use yibiao_tables::{
     Error,
     lake::{ChangeSource, ChangeView, Config, Fused, Lake, Layout, Projector},
+    objects,
 };
 
 const SHARDS: u32 = 4;
@@ -160,6 +164,13 @@ fn peak_mib() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+fn cpu() -> Duration {
+    // User and system time in hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Duration::from_millis(fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
@@ -180,9 +191,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .collect();
-    let began = Instant::now();
+    let (began, before, sent) = (Instant::now(), cpu(), objects::sent());
     let progress = Projector::new(lake.clone(), shards, Config::default()).project_once().await?;
-    let took = began.elapsed();
+    let (took, used) = (began.elapsed(), cpu() - before);
+    println!("CPU {used:.2?}, {} requests", objects::sent() - sent);
     println!(
         "projected {} changes and {} base rows in {took:.2?}: {:.0} changes/s, {} commits, peak {} MiB",
         progress.changes,

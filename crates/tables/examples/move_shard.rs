@@ -1,7 +1,7 @@
-//! What it costs to move a shard: checkpoints while batches go on, and a restore, with a folder as object store.
+//! What it costs to move a shard: checkpoints while batches go on, and a restore, with a folder as object store, or with a real one.
 //!
 //! ```sh
-//! cargo run --release --example move_shard -- FOLDER 1000000
+//! cargo run --release --example move_shard -- FOLDER 1000000 [s3://BUCKET/PREFIX]
 //! ```
 //! FOLDER must be empty and have room for four times the state. A place has a row of a few hundred bytes and three facts.
 
@@ -17,6 +17,7 @@ use yibiao_tables::{
     Lake, Shard, Tables,
     checkpoint::{Checkpointer, Checkpoints, acquire},
     lake::Layout,
+    objects,
     shard::{PlaceState, StoredFact},
 };
 
@@ -29,12 +30,14 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 struct Bench<'a> {
     root: &'a Path,
+    /// Of checkpoints and lake.
+    shared: &'a str,
     tables: Tables,
 }
 
 impl Bench<'_> {
     async fn take(&self, machine: &str) -> Outcome<Shard> {
-        let text = |name: &str| self.root.join(name).to_string_lossy().into_owned();
+        let text = |name: &str| format!("{}/{name}", self.shared);
         let checkpoints = Checkpoints::open(&text("checkpoints"))?;
         let lake = Lake::open(&text("lake"), Layout::new(&self.tables, 1))?;
         let options = Options {
@@ -135,15 +138,20 @@ fn cpu() -> Duration {
 }
 
 fn told(what: &str, began: Instant, before: Duration) {
-    println!("{what}: {:.2} s, CPU {:.2} s", began.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+    let (took, used) = (began.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+    println!("{what}: {took:.2} s, CPU {used:.2} s; {} requests so far", objects::sent());
 }
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, root, places] = arguments.as_slice() else { return Err("say FOLDER and how many places".into()) };
+    let (root, places, shared) = match arguments.as_slice() {
+        [_, root, places] => (root, places, root),
+        [_, root, places, shared] => (root, places, shared),
+        _ => return Err("say FOLDER and how many places".into()),
+    };
     let places: u64 = places.parse()?;
-    let bench = Bench { root: Path::new(root), tables: tables()? };
+    let bench = Bench { root: Path::new(root), shared, tables: tables()? };
     let shard = bench.take("a").await?;
     let (began, before) = (Instant::now(), cpu());
     for from in (0..places).step_by(BATCH_PLACES as usize) {
@@ -166,7 +174,12 @@ async fn main() -> Outcome<()> {
             began,
             before,
         );
-        println!("in the checkpoints' folder: {} MB", bytes(&bench.root.join("checkpoints"))? / 1_000_000);
+        if shared == root {
+            println!(
+                "in the checkpoints' folder: {} MB",
+                bytes(&bench.root.join("checkpoints"))? / 1_000_000
+            );
+        }
     }
     let sequence = shard.view().last_sequence();
     drop((shard, checkpointer));

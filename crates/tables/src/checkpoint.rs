@@ -25,13 +25,9 @@ pub mod upload;
 
 use std::sync::Arc;
 
-use deltalake::{
-    ensure_table_uri,
-    logstore::{
-        StorageConfig, logstore_for,
-        object_store::{self, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path},
-    },
-};
+use deltalake::logstore::{StorageConfig, logstore_for};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use url::Url;
 
 pub use acquire::acquire;
 pub use keep::Checkpointer;
@@ -39,11 +35,12 @@ pub use manifest::Manifest;
 pub use owner::Owner;
 pub use upload::Uploads;
 
-use crate::Error;
+use crate::{Error, objects};
 
 /// Where all shards' checkpoints lie. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
+    url: Url,
     store: Arc<dyn ObjectStore>,
 }
 
@@ -55,12 +52,17 @@ pub(crate) struct Folder {
 }
 
 impl Checkpoints {
-    /// At a folder (made if it is not there) or at a URL of an object store that is compiled in: as the lake's.
+    /// At a folder (made if it is not there) or at `s3://bucket/prefix`: as the lake's.
     pub fn open(location: &str) -> Result<Self, Error> {
         let wrong = |detail: String| Error::Location { location: location.to_owned(), detail };
-        let url = ensure_table_uri(location).map_err(|error| wrong(error.to_string()))?;
+        let url = objects::locate(location)?;
         let log = logstore_for(&url, StorageConfig::default()).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { store: log.object_store(None) })
+        Ok(Self { url, store: log.object_store(None) })
+    }
+
+    /// Whether the place can be used: what is wrong with an object store is told before a shard is taken.
+    pub async fn prove(&self) -> Result<(), Error> {
+        objects::prove(&self.url).await
     }
 
     pub(crate) fn folder(&self, shard: u32) -> Folder {

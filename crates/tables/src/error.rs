@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use yibiao_records::{Fault, SchemaError};
 
+use crate::objects::Advice;
+
 /// One problem of a specification, with where it stands and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -48,13 +50,13 @@ pub enum Error {
     Poisoned { shard: u32 },
 
     // Of the lake.
-    #[error("{doing} the Delta table {table} failed: {source}")]
+    #[error("{doing} the Delta table {table} failed: {source}{}", Advice::of(&**source))]
     Delta { doing: &'static str, table: String, source: Box<deltalake::DeltaTableError> },
     #[error("{doing} the table {table} failed: {source}")]
     Arrow { doing: &'static str, table: String, source: arrow::error::ArrowError },
     #[error("{doing} failed: {source}")]
     Query { doing: String, source: Box<datafusion::error::DataFusionError> },
-    #[error("the lake's location '{location}' is neither a folder nor a URL of one: {detail}")]
+    #[error("the location '{location}' is neither a folder nor s3://bucket/prefix: {detail}")]
     Location { location: String, detail: String },
     #[error(
         "the Delta table {table} has column {column} as {found}, the declaration says {wanted}: give the column a new name, or project into a new lake folder"
@@ -82,8 +84,10 @@ pub enum Error {
     Owned { shard: u32 },
 
     // Of checkpoints.
-    #[error("{doing} {path} in the checkpoints' store failed: {source}")]
-    Object { doing: &'static str, path: String, source: Box<deltalake::logstore::object_store::Error> },
+    #[error("{doing} {path} in the object store failed: {source}{}", Advice::of(&**source))]
+    Object { doing: &'static str, path: String, source: Box<object_store::Error> },
+    #[error("the object store at {location} cannot be used: {what}")]
+    Store { location: String, what: String },
     #[error(
         "{path} in the checkpoints' store cannot be used: {what}; where an older checkpoint is there, delete this one, and the older one is taken"
     )]
@@ -119,6 +123,7 @@ impl Error {
             | Error::LakeAhead { .. }
             | Error::Revoked { .. }
             | Error::Owned { .. }
+            | Error::Store { .. }
             | Error::Checkpoint { .. }
             | Error::Tail { .. }
             | Error::OtherCheckpoints { .. }

@@ -22,7 +22,7 @@ pub mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use deltalake::{DeltaTable, DeltaTableError, ensure_table_uri};
+use deltalake::{DeltaTable, DeltaTableError};
 use parking_lot::Mutex;
 use url::Url;
 
@@ -35,7 +35,7 @@ pub use since::{Selection, Since};
 pub use source::{ChangeSource, ChangeView};
 pub use table::{Commit, Declared, Table, Writer};
 
-use crate::Error;
+use crate::{Error, objects};
 
 /// A folder of Delta tables. Cheap to clone.
 #[derive(Clone)]
@@ -58,13 +58,17 @@ impl std::fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// The lake at a folder (made if it is not there) or at a URL of an object store that is compiled in.
+    /// The lake at a folder (made if it is not there) or at `s3://bucket/prefix`.
     pub fn open(location: &str, layout: impl Into<Layout>) -> Result<Self, Error> {
-        let root = ensure_table_uri(location)
-            .map_err(|error| Error::Location { location: location.to_owned(), detail: error.to_string() })?;
+        let root = objects::locate(location)?;
         let layout = layout.into();
         let tables = layout.lake_tables().into_iter().map(|table| (table.name.clone(), table)).collect();
         Ok(Self { inner: Arc::new(Inner { root, layout, tables, readers: Mutex::default() }) })
+    }
+
+    /// Whether it can be written: what is wrong with an object store is told before anything is.
+    pub async fn prove(&self) -> Result<(), Error> {
+        objects::prove(&self.inner.root).await
     }
 
     pub fn layout(&self) -> &Layout {
@@ -109,7 +113,7 @@ impl Lake {
             partitioned: table.role == Role::Base,
         };
         let url = self.table_url(&table.name)?;
-        Table::open(&ensure(&url)?, &declared).await
+        Table::open(&objects::locate(url.as_str())?, &declared).await
     }
 
     /// What tells this table from another in its place: made anew with the table. None if nothing was written yet.
@@ -138,7 +142,11 @@ impl Lake {
                 }
                 let table = match deltalake::open_table(url).await {
                     Ok(table) => table,
-                    Err(DeltaTableError::NotATable(_)) => return Ok(None),
+                    Err(DeltaTableError::NotATable(_)) => {
+                        // Where there is no bucket, there is no table either.
+                        objects::reach(&self.inner.root).await?;
+                        return Ok(None);
+                    }
                     Err(error) => return Err(failed(error)),
                 };
                 let mut readers = self.inner.readers.lock();
@@ -156,10 +164,4 @@ impl Lake {
         }
         Ok(Some(table.clone()))
     }
-}
-
-/// Makes the folder of a local table.
-fn ensure(url: &Url) -> Result<Url, Error> {
-    ensure_table_uri(url.as_str())
-        .map_err(|error| Error::Location { location: url.to_string(), detail: error.to_string() })
 }

@@ -10,11 +10,13 @@
 //! ```
 //!
 //! In reading order: [`spec`] the tables and their columns; [`shard`] the state of one std partition;
-//! [`lake`] its projection, and SQL over it; [`checkpoint`] how a shard moves to another process or machine.
+//! [`lake`] its projection, and SQL over it; [`checkpoint`] how a shard moves to another process or machine; [`objects`] where
+//! both lie, if not in folders.
 
 pub mod checkpoint;
 mod error;
 pub mod lake;
+pub mod objects;
 pub mod provider;
 pub mod shard;
 pub mod spec;

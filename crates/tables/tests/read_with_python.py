@@ -2,6 +2,8 @@
 
     python read_with_python.py <lake> [table ...]        needs: pip install deltalake polars
 
+The lake is a folder, or s3://bucket/prefix with the usual variables in the environment; then tables must be named.
+
 Each line: table, version, rows as deltalake counts them, rows as polars reads them, checksum. The checksum does not
 depend on the order of rows or files. Exits with 1 where the two disagree, where a change is there twice, or where a
 file uses something (deletion vectors) that not every tool reads.
@@ -29,18 +31,20 @@ def main() -> int:
     if len(sys.argv) < 2:
         print(__doc__)
         return 2
-    lake = Path(sys.argv[1])
-    names = sys.argv[2:] or sorted(p.name for p in lake.iterdir() if (p / "_delta_log").is_dir())
+    lake = sys.argv[1]
+    names = sys.argv[2:]
+    if not names and "://" not in lake:
+        names = sorted(p.name for p in Path(lake).iterdir() if (p / "_delta_log").is_dir())
     if not names:
         print(f"no Delta tables in {lake}")
         return 1
     bad = 0
     for name in names:
-        table = DeltaTable(str(lake / name))
+        table = DeltaTable(f"{lake}/{name}")
         protocol = table.protocol()
         features = set(protocol.reader_features or [])
         counted = table.count()
-        frame = pl.read_delta(str(lake / name))
+        frame = pl.read_delta(table)
         problems = []
         if counted != frame.height:
             problems.append("deltalake and polars disagree")

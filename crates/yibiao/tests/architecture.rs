@@ -29,6 +29,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("fjall", &["state"]),
     ("datafusion", &["tables", "fusion", "serve", "yibiao"]),
     ("deltalake", &["tables", "delivery"]),
+    ("object_store", &["tables"]),
     (
         "tokio",
         &[

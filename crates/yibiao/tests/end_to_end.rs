@@ -5,6 +5,8 @@
 mod follower;
 #[path = "end_to_end/running.rs"]
 mod running;
+#[path = "../../tables/tests/store/mod.rs"]
+mod store;
 #[path = "end_to_end/world.rs"]
 mod world;
 
@@ -15,6 +17,7 @@ use std::{
 
 use follower::Follower;
 use running::Series;
+use store::Trouble;
 use world::{Kafka, World};
 use yibiao_records::CrashPoint;
 use yibiao_serve::metrics::{CATALOGUE, STAGES};
@@ -151,6 +154,44 @@ fn shards_follow_their_group_from_process_to_process() {
     assert_eq!(world.sql(FIRING), undisturbed.sql(FIRING));
     assert_eq!(world.sql(TWICE), serde_json::json!([]));
     world.rules_verify();
+}
+
+#[test]
+fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_another() {
+    let Some(world) = World::in_object_store(Kafka::Embedded) else { return };
+    let undisturbed = World::new(Kafka::Embedded);
+    undisturbed.run_to_end();
+    let places = undisturbed.sql(PLACES);
+
+    world.with_checkpoints();
+    let reads = world.reads();
+    let mut first = Follower::start(&world, "first");
+    first.until("it has all", |held| held == [0, 1, 2, 3]);
+    let mut second = Follower::start(&world, "second");
+    second.until("it has half", |held| held.len() == 2);
+    world.store().way().meets(Trouble::Away);
+    std::thread::sleep(Duration::from_secs(5));
+    world.store().way().meets(Trouble::AnswersLost(5));
+    first.kill();
+    second.until("it has those of the dead", |held| held == [0, 1, 2, 3]);
+    world.until_places(places.as_array().unwrap().len());
+    second.stop();
+    reads.stop();
+
+    // On a third machine, from what lies in the store.
+    world.run_to_end();
+    assert_eq!(world.store().way().trouble(), Trouble::AnswersLost(0), "answers were lost");
+    assert_eq!(world.sql(PLACES), places);
+    assert_eq!(world.sql(FIRING), undisturbed.sql(FIRING));
+    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    world.rules_verify();
+    world.read_with_python();
+    let absent =
+        world.command(&["sql", "--lake", "s3://absent/lake", "select 1 from places"]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&absent.stderr).contains("the bucket is not there: make it"),
+        "{absent:?}"
+    );
 }
 
 #[test]

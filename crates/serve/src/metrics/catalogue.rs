@@ -44,6 +44,11 @@ const fn where_loaded(described: Described) -> Described {
     Described { always: false, ..described }
 }
 
+/// Only where something lies in an object store.
+const fn where_in_object_store(described: Described) -> Described {
+    Described { always: false, ..described }
+}
+
 const fn where_shards_move(described: Described) -> Described {
     Described { always: false, ..described }
 }
@@ -147,6 +152,22 @@ pub const CATALOGUE: &[Described] = &[
         "yibiao_checkpoint_bytes_total",
         &["stage"],
         "bytes of checkpoints that were new, and travelled",
+    )),
+    // Object stores, where lake or checkpoints are in one
+    where_in_object_store(counter(
+        "yibiao_object_requests_total",
+        &["method", "code"],
+        "requests sent to object stores, those sent again included; code none: no answer",
+    )),
+    where_in_object_store(counter(
+        "yibiao_object_request_milliseconds_total",
+        &["method"],
+        "time that these requests took until an answer began",
+    )),
+    where_in_object_store(gauge(
+        "yibiao_object_store_away",
+        &[],
+        "1 while the last request to an object store had no answer",
     )),
     // deliver
     gauge(

@@ -31,6 +31,8 @@ pub async fn acquire(
     tables: &Tables,
     options: &Options,
 ) -> Result<Vec<Shard>, Error> {
+    checkpoints.prove().await?;
+    lake.prove().await?;
     let mut taken = Vec::new();
     for (number, dir) in shards {
         taken.push(take(checkpoints, *number, dir, tables, options).await?);

@@ -98,11 +98,12 @@ impl Uploads {
             files,
         };
         owner.check().await?;
-        let name = Name { epoch: owner.epoch(), number: self.number + 1 };
+        // Also where it fails: an object store may have taken it although its answer was lost.
+        self.number += 1;
+        let name = Name { epoch: owner.epoch(), number: self.number };
         if !owner.folder.create(&name.to_string(), manifest.to_bytes()).await? {
             return Err(owner.folder.damaged(&name.to_string(), "it was there already"));
         }
-        self.number = name.number;
         self.seen = seen;
         self.stored = stored(&manifest);
         self.manifests.insert(name, manifest);

@@ -26,6 +26,7 @@ use deltalake::{
         engine::arrow_conversion::{TryIntoArrow, TryIntoKernel},
         transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
+    logstore::commit_uri_from_version,
     operations::{optimize::OptimizeType, vacuum::VacuumMode},
     protocol::{DeltaOperation, SaveMode},
     writer::{DeltaWriter, RecordBatchWriter},
@@ -33,11 +34,12 @@ use deltalake::{
 use url::Url;
 
 use super::{layout::BUCKET, parquet};
-use crate::Error;
+use crate::{Error, objects};
 
 /// An open Delta table and its single writer.
 pub struct Table {
     name: String,
+    url: Url,
     delta: DeltaTable,
     schema: SchemaRef,
     /// Positions by application id, as of this handle's version; filled when asked for.
@@ -121,6 +123,7 @@ impl Table {
         }
         let mut table = Self {
             name: name.to_owned(),
+            url: url.clone(),
             schema: arrow_schema(&delta, name)?,
             delta,
             positions: HashMap::new(),
@@ -131,9 +134,7 @@ impl Table {
 
     /// As [`Table::open`], at a folder (made if it is not there) or URL.
     pub async fn open_at(location: &str, declared: &Declared) -> Result<Self, Error> {
-        let url = deltalake::ensure_table_uri(location)
-            .map_err(|error| Error::Location { location: location.to_owned(), detail: error.to_string() })?;
-        Self::open(&url, declared).await
+        Self::open(&objects::locate(location)?, declared).await
     }
 
     async fn widen(&mut self, declared: &Schema) -> Result<(), Error> {
@@ -217,10 +218,15 @@ impl Table {
         let mut attempts = 0;
         loop {
             self.check_owners(&commit.owners).await?;
+            let seen = self.version();
             let error = match self.try_commit(&commit).await {
-                Err(error @ Error::OtherWriter { .. }) if !commit.owners.is_empty() => error,
+                Err(error @ Error::OtherWriter { .. }) => error,
                 done => return done,
             };
+            self.check_late(seen).await?;
+            if commit.owners.is_empty() {
+                return Err(error);
+            }
             attempts += 1;
             if attempts >= ATTEMPTS_MAX {
                 return Err(error);
@@ -247,6 +253,26 @@ impl Table {
     pub async fn refresh(&mut self) -> Result<(), Error> {
         self.positions.clear();
         self.delta.update_state().await.map_err(fail("reading", &self.name))
+    }
+
+    /// None of the versions after `seen` is a commit of this process that was given up, because an object store was away, and
+    /// came late: the positions that the writer has in mind are those of before.
+    async fn check_late(&self, seen: u64) -> Result<(), Error> {
+        if self.url.scheme() == "file" {
+            return Ok(());
+        }
+        let reading = || fail("reading the log of", &self.name);
+        let log = self.delta.log_store();
+        for version in seen + 1.. {
+            let Some(entry) = log.read_commit_entry(version).await.map_err(reading())? else { break };
+            if objects::came_late(&self.url, &commit_uri_from_version(Some(version)), &entry)? {
+                let late = format!(
+                    "version {version} is a commit of this process that was given up and came late: look again"
+                );
+                return Err(fail("committing to", &self.name)(DeltaTableError::generic(late)));
+            }
+        }
+        Ok(())
     }
 
     /// Nobody has taken one of these shards, as far as this handle has looked.

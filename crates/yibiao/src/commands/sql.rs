@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use yibiao_serve::{Format, run_sql, sql};
-use yibiao_tables::{Lake, lake::Layout};
+use yibiao_tables::{Lake, lake::Layout, objects::is_remote};
 
 use crate::{config::Config, installation::Installation, resolve_address::resolve_address};
 
@@ -15,11 +15,12 @@ pub struct Sql {
     /// One statement that reads.
     query: String,
 
-    /// The lake's folder; that of the configuration where it is left out.
+    /// The lake's folder or URL (`s3://bucket/prefix`); that of the configuration where it is left out.
     #[arg(long)]
     lake: Option<PathBuf>,
 
-    /// The folder of gazetteers that `resolve_address` answers by; where it is left out, the one beside the lake.
+    /// The folder of gazetteers that `resolve_address` answers by; where it is left out, the one beside the lake, and for a URL
+    /// that of the folder `data`.
     #[arg(long)]
     gazetteer: Option<PathBuf>,
 
@@ -40,7 +41,10 @@ impl Sql {
         let (lake, gazetteer, pipelines, shards) = match self.lake {
             Some(lake) => {
                 crate::in_use::refuse_half_done(lake.parent().unwrap_or(&lake))?;
-                let gazetteer = lake.join("../gazetteer");
+                let gazetteer = match is_remote(&lake.to_string_lossy()) {
+                    true => PathBuf::from("data/gazetteer"),
+                    false => lake.join("../gazetteer"),
+                };
                 // A folder does not say over how many shards its places are spread: then no bucket follows from a place.
                 (lake, gazetteer, self.pipelines, 0)
             }

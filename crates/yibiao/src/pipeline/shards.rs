@@ -90,6 +90,7 @@ impl Fusing {
             return taken
                 .with_context(|| format!("taking the fusion shards by the checkpoints in {location}"));
         }
+        self.lake_is_usable().await?;
         let mut shards = Vec::new();
         for (number, dir) in dirs {
             let shard = Shard::open(&dir, number, &self.tables, &options)?;
@@ -99,6 +100,17 @@ impl Fusing {
             shards.push(shard);
         }
         Ok(shards)
+    }
+
+    /// A lake that is away is waited for by the projection; one that can never be written to is told at once.
+    async fn lake_is_usable(&self) -> Result<()> {
+        match self.lake.prove().await {
+            Err(error) if error.fault().retry == Retry::Later => {
+                tracing::warn!(%error, "the lake cannot be reached yet");
+                Ok(())
+            }
+            proven => Ok(proven?),
+        }
     }
 
     /// What fuses and projects these shards, brought to where it can go on. An error leaves them half made again: they have to

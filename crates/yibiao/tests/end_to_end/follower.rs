@@ -31,9 +31,8 @@ impl World {
     /// Waits until the lake has so many places.
     pub fn until_places(&self, count: usize) {
         let until = Instant::now() + PATIENCE;
-        let lake = self.path("data/lake");
-        let query =
-            ["sql", "--lake", lake.to_str().unwrap(), "--format", "json", "select place_id from places"];
+        let lake = self.lake();
+        let query = ["sql", "--lake", &lake, "--format", "json", "select place_id from places"];
         loop {
             let output = self.command(&query).output().unwrap();
             // It is not there from the start.

@@ -14,7 +14,7 @@ use yibiao_records::{CrashPoint, crash::CRASH_AT};
 use yibiao_synth::{ElectricityApi, Plan, hazard_messages, serve_electricity, write_city};
 use yibiao_topics::{Cleanup, Client, ClientConfig, NextOffset, Outgoing, TopicPartition, TopicSpec};
 
-use crate::running::Running;
+use crate::{running::Running, store::Store};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -22,6 +22,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const LOG: &str = "warn,yibiao_fusion::replay=info,yibiao_fusion::load=info";
 const TOKEN: &str = "end-to-end";
 const HAZARDS: &str = "grid.hazards.v1";
+const BUCKET: &str = "fusion";
 /// A run that takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -38,6 +39,8 @@ pub struct World {
     bootstrap: String,
     broker: Option<Child>,
     electricity: Option<ElectricityApi>,
+    /// Where checkpoints and lake lie, if not in folders.
+    store: Option<Store>,
 }
 
 /// One city for all tests: it is only read.
@@ -70,14 +73,40 @@ impl World {
             config(dir.path(), &city, &bootstrap, &electricity.url()),
         )
         .unwrap();
-        Self { runtime, dir, bootstrap, broker, electricity: Some(electricity) }
+        Self { runtime, dir, bootstrap, broker, electricity: Some(electricity), store: None }
+    }
+
+    /// Its lake and checkpoints are in an object store. Before [`World::with_checkpoints`]; None where there is no such store.
+    pub fn in_object_store(kafka: Kafka) -> Option<Self> {
+        let store = Store::start(BUCKET)?;
+        let mut world = Self::new(kafka);
+        world.store = Some(store);
+        let path = world.path("yibiao.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("lake = {:?}\n{text}", world.lake())).unwrap();
+        Some(world)
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    /// The folder or URL.
+    pub fn lake(&self) -> String {
+        match &self.store {
+            Some(_) => format!("s3://{BUCKET}/city/lake"),
+            None => self.path("data/lake").to_str().unwrap().to_owned(),
+        }
     }
 
     /// Before the first run: the fusion shards may move, and have checkpoints in quick succession.
     pub fn with_checkpoints(&self) {
         let path = self.path("yibiao.toml");
         let mut text = std::fs::read_to_string(&path).unwrap();
-        let checkpoints = self.path("checkpoints");
+        let checkpoints = match &self.store {
+            Some(_) => format!("s3://{BUCKET}/city/checkpoints"),
+            None => self.path("checkpoints").to_str().unwrap().to_owned(),
+        };
         text.push_str(&format!("[fusion]\ncheckpoints = {checkpoints:?}\ncheckpoint_every = \"700ms\"\n"));
         text.push_str("[project]\ninterval = \"200ms\"\n");
         std::fs::write(path, text).unwrap();
@@ -86,8 +115,9 @@ impl World {
     /// The configuration of another process beside this one: a folder of its own, the same lake, and shards that follow a group.
     pub fn config_of_follower(&self, name: &str) -> PathBuf {
         let text = std::fs::read_to_string(self.path("yibiao.toml")).unwrap();
-        let (data, lake, own) = (self.path("data"), self.path("data/lake"), self.path(name));
-        let text = text.replacen(&format!("data = {data:?}"), &format!("data = {own:?}\nlake = {lake:?}"), 1);
+        let (data, lake, own) = (self.path("data"), self.lake(), self.path(name));
+        let text = text.replacen(&format!("data = {data:?}"), &format!("data = {own:?}"), 1);
+        let text = if self.store.is_some() { text } else { format!("lake = {lake:?}\n{text}") };
         let text = text.replacen("[fusion]\n", "[fusion]\nfollow = true\nsession = \"6s\"\n", 1);
         let path = self.path(&format!("{name}.toml"));
         std::fs::write(&path, text).unwrap();
@@ -157,6 +187,7 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.current_dir(ROOT).args(args).env("YIBIAO_LOG", LOG).stdin(Stdio::null());
+        command.envs(self.store.iter().flat_map(Store::variables));
         command
     }
 
@@ -220,12 +251,15 @@ impl World {
 
     /// Rows of a query over the lake.
     pub fn sql(&self, query: &str) -> Value {
-        self.sql_at("lake", query)
+        self.sql_in(&self.lake(), query)
     }
 
     pub fn sql_at(&self, folder: &str, query: &str) -> Value {
-        let lake = self.path("data").join(folder);
-        let args = ["sql", "--lake", lake.to_str().unwrap(), "--format", "json", query];
+        self.sql_in(self.path("data").join(folder).to_str().unwrap(), query)
+    }
+
+    fn sql_in(&self, lake: &str, query: &str) -> Value {
+        let args = ["sql", "--lake", lake, "--format", "json", query];
         let output = self.command(&args).output().unwrap();
         assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
@@ -322,8 +356,10 @@ impl World {
         let script = "import sys, deltalake, polars as pl\n\
              rows = pl.read_delta(deltalake.DeltaTable(sys.argv[1]))\n\
              print(rows.height, rows['place_id'].n_unique(), rows['registered_count'].sum())";
-        let table = self.path("data/lake/places");
-        let output = Command::new(python).args(["-c", script]).arg(&table).output().unwrap();
+        let table = format!("{}/places", self.lake());
+        let mut command = Command::new(python);
+        command.args(["-c", script]).arg(&table).envs(self.store.iter().flat_map(Store::variables));
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let ours = self.sql(
             "select count(*) as n, count(distinct place_id) as d, sum(registered_count) as s from places",
