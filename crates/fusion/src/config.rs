@@ -24,7 +24,7 @@ pub struct Config {
     pub load_frames_min: u64,
     /// Memory that loading takes for sorting, of all shards together, MiB. What does not fit waits in files beside the shards.
     pub load_memory_mib: u64,
-    /// Where the shards' checkpoints lie: a folder or the URL of an object store. With it shards may move to another process or
+    /// Where the shards' checkpoints lie: a folder or `s3://bucket/prefix`. With it shards may move to another process or
     /// machine; without it all of them stay with this one.
     pub checkpoints: Option<String>,
     /// The least time between two checkpoints of a shard.

@@ -41,7 +41,8 @@ impl Stage {
 pub struct Config {
     /// State, gazetteer, lake and deliveries lie below this folder.
     pub data: PathBuf,
-    /// Where the lake lies, if not below `data`: one place for all processes, where shards move between machines.
+    /// Where the lake lies, if not below `data`: a folder or `s3://bucket/prefix`, one place for all processes, where shards move
+    /// between machines.
     pub lake: Option<PathBuf>,
     /// Feeds, fact kinds, tables, rules and deliveries.
     #[serde(default = "pipelines")]
