@@ -48,9 +48,10 @@ impl Folder {
     /// and is empty again.
     pub fn replace(&self) -> Result<(), Error> {
         let replace = || {
-            synchronise(&self.store())?;
+            synchronise_all(&self.store())?;
             synchronise(&self.loading)?;
-            fs::remove_dir_all(&self.shard)?;
+            // Not deleted before the other one is there: a death in the midst of that would leave a store that nobody can open.
+            fs::rename(&self.shard, self.loading.join("replaced"))?;
             fs::rename(self.store(), &self.shard)?;
             self.shard.parent().map_or(Ok(()), synchronise)
         };
@@ -62,6 +63,19 @@ impl Folder {
     }
 }
 
-fn synchronise(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
+/// A file, or the names in a folder.
+fn synchronise(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+/// Whatever the store has synchronised itself: after the rename nobody could tell that a file of it is not whole.
+fn synchronise_all(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => synchronise_all(&entry.path())?,
+            false => synchronise(&entry.path())?,
+        }
+    }
+    synchronise(folder)
 }
