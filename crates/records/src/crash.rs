@@ -27,6 +27,8 @@ pub enum CrashPoint {
     LoadWritten,
     LoadSynced,
     LoadMoved,
+    LoadCheckpointed,
+    LoadFounded,
     SwapJournalled,
     SwapHandedOver,
     SwapQuarantined,
@@ -39,6 +41,9 @@ impl CrashPoint {
     /// Those of the first load of a fusion shard, in their order. Stages come by them only where they find a backlog.
     pub const LOAD: [CrashPoint; 4] =
         [CrashPoint::LoadRead, CrashPoint::LoadWritten, CrashPoint::LoadSynced, CrashPoint::LoadMoved];
+
+    /// Those that follow where the shard moves, and needs a checkpoint before it goes on.
+    pub const LOAD_OWNED: [CrashPoint; 2] = [CrashPoint::LoadCheckpointed, CrashPoint::LoadFounded];
 
     /// Those between the writes of one swap of tables, in their order. Stages do not come by them.
     pub const SWAP: [CrashPoint; 6] = [
@@ -98,6 +103,8 @@ impl CrashPoint {
             CrashPoint::LoadWritten => "load-written",
             CrashPoint::LoadSynced => "load-synced",
             CrashPoint::LoadMoved => "load-moved",
+            CrashPoint::LoadCheckpointed => "load-checkpointed",
+            CrashPoint::LoadFounded => "load-founded",
             CrashPoint::SwapJournalled => "swap-journalled",
             CrashPoint::SwapHandedOver => "swap-handed-over",
             CrashPoint::SwapQuarantined => "swap-quarantined",
@@ -132,7 +139,8 @@ mod armed {
     fn armed() -> Option<(CrashPoint, AtomicU32)> {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, nth) = text.split_once(':')?;
-        let mut points = CrashPoint::STAGES.into_iter().chain(CrashPoint::LOAD).chain(CrashPoint::SWAP);
+        let loads = CrashPoint::LOAD.into_iter().chain(CrashPoint::LOAD_OWNED);
+        let mut points = CrashPoint::STAGES.into_iter().chain(loads).chain(CrashPoint::SWAP);
         let point = points.find(|point| point.as_str() == name)?;
         Some((point, AtomicU32::new(nth.parse().ok()?)))
     }
