@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Fetches and runs Apache Kafka 4 on loopback, for tests. Needs JDK 17 or later, and Maven for the first fetch.
 #
-#   kafka.sh start  --dir DIR [--brokers 1|3] [--port PORT] [--heap 512m]   starts, waits until ready, prints the bootstrap
+#   kafka.sh start  --dir DIR [--brokers 1|3] [--port PORT] [--heap 512m] [--light]
+#                                          starts, waits until ready, prints the bootstrap
 #   kafka.sh stop   --dir DIR [--force]    ends the brokers of DIR (--force: as a power cut would, kill -9)
 #   kafka.sh status --dir DIR              prints the bootstrap and each broker's state; 1 if any is down
 #   kafka.sh fetch                         only fills the cache of jars
 #
-# A folder that was started before keeps its brokers, ports and records: start after stop continues with them.
+# A folder that was started before keeps its brokers, ports, options and records: start after stop continues with them.
+# --light is for clusters of some minutes: classes come from an archive, and code is compiled once and not for speed, so that a
+# broker starts and runs for a third of the processor time, and small buffers make three fit into half a gigabyte.
 # KRaft combined mode: every broker is also a controller. Listens on 127.0.0.1 only.
 set -euo pipefail
 
@@ -45,6 +48,60 @@ fetch() {
   ) 9>"$cache/.lock"
 }
 
+# What a broker has on its disk before it starts: that differs between brokers only by ids.
+format() {
+  local template=$cache/formatted-$version data=$dir/broker-$1/data
+  if [[ ! -d "$template" ]]; then
+    local partial
+    partial=$(mktemp -d "$cache/.formatting-XXXXXX")
+    sed "s:^log.dirs=.*:log.dirs=$partial/data:" "$dir/broker-$1/server.properties" >"$partial/server.properties"
+    "$java" -Xmx128m -cp "$jars/*" "-Dlog4j2.configurationFile=$here/log4j2.properties" \
+      "-Dyibiao.kafka.log=$partial/format.log" \
+      kafka.tools.StorageTool format -t "$(cat "$dir/cluster")" -c "$partial/server.properties" >"$partial/format.out" 2>&1 ||
+      fail "the storage of a broker could not be formatted: $(tail -1 "$partial/format.out")"
+    # Where somebody else was first, theirs is as good.
+    mv -T "$partial/data" "$template" 2>/dev/null || true
+    rm -rf "$partial"
+  fi
+  mkdir -p "$data"
+  cp "$template/bootstrap.checkpoint" "$data"
+  printf 'node.id=%s\ndirectory.id=%s\nversion=1\ncluster.id=%s\n' "$1" "$(new_id)" "$(cat "$dir/cluster")" \
+    >"$data/meta.properties"
+}
+
+# As Kafka writes an id: 16 bytes in the alphabet of URLs, here without what it reserves.
+new_id() { echo "A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 20)w"; }
+
+# The classes that a broker loads while it starts, as one file that is mapped. Made once, by a broker that ends.
+archive_classes() {
+  local of
+  of=$("$java" -version 2>&1 | cksum | cut -d' ' -f1)
+  archive=$cache/classes-$version-$of.jsa
+  [[ -f "$archive" ]] && return
+  (
+    flock 8
+    [[ -f "$archive" ]] && exit 0
+    trial=$(mktemp -d)
+    YIBIAO_KAFKA_ARCHIVE_TO=$archive.partial "$here/kafka.sh" start --dir "$trial" >/dev/null
+    "$here/kafka.sh" stop --dir "$trial"
+    rm -rf "$trial"
+    mv "$archive.partial" "$archive"
+  ) 8>"$cache/.archive.lock"
+}
+
+java_options() {
+  local options="-Xmx$heap -XX:+UseSerialGC"
+  if [[ -n "${YIBIAO_KAFKA_ARCHIVE_TO:-}" ]]; then
+    options+=" -XX:TieredStopAtLevel=1 -XX:ArchiveClassesAtExit=$YIBIAO_KAFKA_ARCHIVE_TO"
+  elif [[ -n "$light" ]]; then
+    archive_classes
+    options+=" -XX:TieredStopAtLevel=1 -XX:SharedArchiveFile=$archive"
+  else
+    options+=" -Xms128m"
+  fi
+  echo "$options"
+}
+
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 free_port() {
@@ -72,7 +129,7 @@ layout() {
     bootstrap+="127.0.0.1:${ports[-2]},"
     voters+="$id@127.0.0.1:${ports[-1]},"
   done
-  cluster=A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 20)w
+  cluster=$(new_id)
   for id in $(seq "$brokers"); do
     mkdir -p "$dir/broker-$id"
     cat >"$dir/broker-$id/server.properties" <<PROPERTIES
@@ -97,8 +154,14 @@ share.coordinator.state.topic.min.isr=$(((brokers + 1) / 2))
 group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
 PROPERTIES
+    [[ -z "$light" ]] || cat >>"$dir/broker-$id/server.properties" <<PROPERTIES
+num.network.threads=1
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=4194304
+PROPERTIES
   done
   echo "$cluster" >"$dir/cluster"
+  java_options >"$dir/java-options"
   echo "${bootstrap%,}" >"$dir/bootstrap"
 }
 
@@ -111,16 +174,13 @@ start() {
   for properties in "$dir"/broker-*/server.properties; do
     id=$(sed -n 's/^node.id=//p' "$properties")
     pid_of "$id" >/dev/null && continue
-    if [[ ! -f "$dir/broker-$id/data/meta.properties" ]]; then
-      "$java" -Xmx128m -cp "$jars/*" "-Dlog4j2.configurationFile=$here/log4j2.properties" \
-        "-Dyibiao.kafka.log=$dir/broker-$id/format.log" \
-        kafka.tools.StorageTool format -t "$(cat "$dir/cluster")" -c "$properties" >"$dir/broker-$id/format.out" 2>&1 ||
-        fail "the storage of broker $id could not be formatted: $(tail -1 "$dir/broker-$id/format.out")"
-    fi
+    [[ -f "$dir/broker-$id/data/meta.properties" ]] || format "$id"
     rm -f "$dir/broker-$id/server.log"
-    nohup "$java" "-Xmx$heap" -Xms128m -XX:+UseSerialGC -cp "$jars/*" \
+    # Options are words without blanks.
+    # shellcheck disable=SC2046
+    nohup "$java" $(cat "$dir/java-options") -cp "$jars/*" \
       "-Dlog4j2.configurationFile=$here/log4j2.properties" "-Dyibiao.kafka.log=$dir/broker-$id/server.log" \
-      kafka.Kafka "$properties" >"$dir/broker-$id/server.out" 2>&1 </dev/null 9>&- &
+      kafka.Kafka "$properties" >"$dir/broker-$id/server.out" 2>&1 </dev/null 8>&- 9>&- &
     echo $! >"$dir/broker-$id/pid"
   done
   deadline=$((SECONDS + ready_within_s))
@@ -169,13 +229,14 @@ status() {
 
 command=${1:-}
 [[ $# -gt 0 ]] && shift
-dir="" brokers=1 port="" heap=512m force=""
+dir="" brokers=1 port="" heap=512m light="" force=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --dir) dir=${2:?--dir needs a folder}; shift 2 ;;
     --brokers) brokers=${2:?--brokers needs 1 or 3}; shift 2 ;;
     --port) port=${2:?--port needs a number}; shift 2 ;;
     --heap) heap=${2:?--heap needs a size such as 512m}; shift 2 ;;
+    --light) light=yes; shift ;;
     --force) force=yes; shift ;;
     *) fail "unknown option $1: see the head of this script" ;;
   esac
@@ -189,5 +250,5 @@ case $command in
     dir=$(realpath -m "$dir")
     "$command"
     ;;
-  *) sed -n '2,10p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '2,13p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::ending::command;
+
 /// More than the data of a seed takes.
-const SIZE: &str = "size=768m";
+const SIZE: &str = "size=128m";
 const BALLAST: &str = "ballast";
 
 /// A file system of its own in memory, which can be filled.
@@ -23,7 +25,7 @@ impl Disk {
     /// Without the right to mount the folder is an ordinary one, and never fills up.
     pub fn mount(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(folder).output();
+        let mounted = command("mount")?.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(folder).output();
         let is_mounted = mounted.is_ok_and(|output| output.status.success());
         Ok(Self { folder: folder.to_owned(), is_mounted })
     }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::ending::{command, is_ending};
 
 pub const BROKERS: usize = 3;
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -22,14 +23,17 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    pub fn start(project: &Path, dir: &Path) -> Result<Self> {
+    /// Two ports for each, from `port` on.
+    pub fn start(project: &Path, dir: &Path, port: u16) -> Result<Self> {
         let mut kafka = Self { project: project.to_owned(), dir: dir.to_owned(), bootstrap: String::new() };
-        kafka.bootstrap = kafka.script(&["start", "--brokers", &BROKERS.to_string(), "--heap", "256m"])?;
+        let (brokers, port) = (BROKERS.to_string(), port.to_string());
+        kafka.bootstrap =
+            kafka.script(&["start", "--brokers", &brokers, "--port", &port, "--heap", "256m", "--light"])?;
         Ok(kafka)
     }
 
     fn script(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(self.project.join("deploy/kafka/kafka.sh"))
+        let output = command(self.project.join("deploy/kafka/kafka.sh"))?
             .args(args)
             .arg("--dir")
             .arg(&self.dir)
@@ -62,7 +66,9 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        if let Err(error) = self.script(&["stop", "--force"]) {
+        if let Err(error) = self.script(&["stop", "--force"])
+            && !is_ending()
+        {
             eprintln!("{error:#}");
         }
     }
@@ -88,12 +94,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    pub fn start(dir: &Path) -> Result<Self> {
+    pub fn start(dir: &Path, port: u16) -> Result<Self> {
         let binaries =
             binaries().context("PostgreSQL is not installed: set YIBIAO_PG_BIN to the folder of initdb")?;
         fs::create_dir_all(dir)?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let postgres = Self { dir: dir.to_owned(), binaries, port };
         let data = postgres.data();
         postgres.tool(
@@ -132,13 +137,13 @@ impl Postgres {
         let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
         let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let user = if users.contains("\npostgres:") { "postgres" } else { "nobody" };
-        let mut command = Command::new(if is_root { Path::new("runuser") } else { &tool });
+        let mut run = command(if is_root { Path::new("runuser") } else { &tool })?;
         if is_root {
-            command.args(["-u", user, "--"]).arg(&tool);
+            run.args(["-u", user, "--"]).arg(&tool);
         }
         // Not into pipes: the server would inherit them and keep them open.
         let errors = self.dir.join("errors");
-        let status = command
+        let status = run
             .args(args)
             .current_dir(&self.dir)
             .stdin(Stdio::null())
@@ -154,7 +159,9 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
+        if let Err(error) = self.stop()
+            && !is_ending()
+        {
             eprintln!("{error:#}");
         }
     }

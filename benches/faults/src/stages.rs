@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use yibiao_records::{CrashPoint, crash::CRASH_AT};
 
-use crate::servers::signal;
+use crate::{ending, servers::signal};
 
 /// What a process that aborts dies of.
 const SIGABRT: i32 = 6;
@@ -59,11 +59,14 @@ const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The program, its configuration, and which stages run.
 pub struct Stages {
+    seed: u64,
     pub processes: &'static [Process],
     program: PathBuf,
     project: PathBuf,
     dir: PathBuf,
     running: Vec<Option<Child>>,
+    /// From this one on they are not to run yet.
+    held_from: usize,
     /// By stage: where its process is to die.
     armed: Vec<Option<CrashPoint>>,
     /// Where processes died.
@@ -73,21 +76,32 @@ pub struct Stages {
 }
 
 impl Stages {
-    pub fn new(processes: &'static [Process], program: &Path, project: &Path, dir: &Path) -> Self {
+    pub fn new(seed: u64, processes: &'static [Process], program: &Path, project: &Path, dir: &Path) -> Self {
         let running = processes.iter().map(|_| None).collect();
-        let armed = vec![None; processes.len()];
+        let (armed, held_from) = (vec![None; processes.len()], processes.len());
         let (program, project, dir) = (program.to_owned(), project.to_owned(), dir.to_owned());
-        Self { processes, program, project, dir, running, armed, died_at: Vec::new(), ended_by_themselves: 0 }
+        Self {
+            seed,
+            processes,
+            program,
+            project,
+            dir,
+            running,
+            held_from,
+            armed,
+            died_at: Vec::new(),
+            ended_by_themselves: 0,
+        }
     }
 
     fn config(&self) -> PathBuf {
         self.dir.join("yibiao.toml")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+    fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = ending::command(&self.program)?;
         command.current_dir(&self.project).args(args).stdin(Stdio::null());
-        command
+        Ok(command)
     }
 
     pub fn start(&mut self, stage: usize) -> Result<()> {
@@ -96,7 +110,7 @@ impl Stages {
 
     /// A stage that dies when it comes by `at` the nth time.
     pub fn start_armed(&mut self, stage: usize, at: Option<(CrashPoint, u32)>) -> Result<()> {
-        if self.running[stage].is_some() {
+        if self.running[stage].is_some() || self.is_held(stage) {
             return Ok(());
         }
         let crash = at.map_or(String::new(), |(point, nth)| format!("{}:{nth}", point.as_str()));
@@ -107,11 +121,11 @@ impl Stages {
                 "--metrics",
                 "127.0.0.1:0",
                 "--log",
-                "warn",
+                LOG,
                 "--stages",
                 self.processes[stage].stages,
                 "--config",
-            ])
+            ])?
             .arg(self.dir.join(self.processes[stage].config))
             .env(CRASH_AT, crash)
             .stdout(Stdio::null())
@@ -120,6 +134,31 @@ impl Stages {
             .with_context(|| format!("starting {}", self.program.display()))?;
         self.running[stage] = Some(child);
         Ok(())
+    }
+
+    /// Those from this one on do not run before [`Stages::release`], whoever starts them.
+    pub fn hold(&mut self, from: usize) {
+        self.held_from = from;
+    }
+
+    pub fn is_held(&self, stage: usize) -> bool {
+        stage >= self.held_from
+    }
+
+    pub fn release(&mut self) {
+        self.held_from = self.processes.len();
+    }
+
+    /// Those that do not run.
+    pub fn start_all(&mut self) -> Result<()> {
+        (0..self.processes.len()).try_for_each(|stage| self.start(stage))
+    }
+
+    /// How many shards were loaded at once, all runs together.
+    pub fn loads(&self) -> usize {
+        let names = self.processes.iter().map(|process| process.name).chain(["once"]);
+        let logs = names.map(|name| fs::read_to_string(self.dir.join(format!("{name}.log"))));
+        logs.flatten().map(|log| log.matches(LOADED).count()).sum()
     }
 
     fn log(&self, name: &str) -> Result<fs::File> {
@@ -136,7 +175,8 @@ impl Stages {
                 match self.armed[stage].filter(|_| status.signal() == Some(SIGABRT)) {
                     Some(point) => self.died_at.push(point),
                     None => {
-                        eprintln!("  {name} ended by itself: {status}: {}", last_words(&self.dir, name));
+                        let (seed, words) = (self.seed, last_words(&self.dir, name));
+                        eprintln!("  seed {seed}: {name} ended by itself: {status}: {words}");
                         self.ended_by_themselves += 1;
                     }
                 }
@@ -204,7 +244,7 @@ impl Stages {
     /// All stages in one process, to the end of what was sent.
     pub fn run_to_end(&self) -> Result<()> {
         let mut child = self
-            .command(&["run", "--once", "--metrics", "127.0.0.1:0", "--log", "warn", "--config"])
+            .command(&["run", "--once", "--metrics", "127.0.0.1:0", "--log", LOG, "--config"])?
             .arg(self.config())
             .stdout(Stdio::null())
             .stderr(self.log("once")?)
@@ -224,7 +264,7 @@ impl Stages {
     pub fn sql(&self, folder: &str, query: &str) -> Result<Vec<Value>> {
         let lake = self.dir.join("data").join(folder);
         let output = self
-            .command(&["sql", "--format", "json", "--log", "error", "--lake"])
+            .command(&["sql", "--format", "json", "--log", "error", "--lake"])?
             .arg(lake)
             .arg(query)
             .output()?;
@@ -234,7 +274,7 @@ impl Stages {
 
     /// A command that must succeed; gives what it says.
     pub fn say(&self, args: &[&str]) -> Result<String> {
-        let output = self.command(args).arg("--config").arg(self.config()).output()?;
+        let output = self.command(args)?.arg("--config").arg(self.config()).output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
         Ok(said)
@@ -250,6 +290,9 @@ impl Drop for Stages {
     }
 }
 
+const LOG: &str = "warn,yibiao_fusion::load=info";
+/// What it says when a shard was loaded at once.
+const LOADED: &str = "the first load is done";
 /// What the program says where its disk is full.
 const DISK_FULL: &str = "is the disk full?";
 
