@@ -11,8 +11,9 @@ use anyhow::{Context, Result};
 
 use crate::ending::command;
 
-/// More than the data of a seed takes.
-const SIZE: &str = "size=128m";
+/// More than the data of a seed takes: some megabytes, and 64 for each shard that is being copied for a checkpoint, as a journal's
+/// copy is not sparse.
+const SIZE: &str = "size=768m";
 const BALLAST: &str = "ballast";
 
 /// A file system of its own in memory, which can be filled.
