@@ -20,7 +20,7 @@ pub struct Config {
     #[serde(with = "yibiao_topics::duration")]
     pub batch_wait: Duration,
     /// A shard without any state whose std topics hold at least so many frames is loaded at once, before anything else: far
-    /// cheaper than in batches. 0: never. Not with `checkpoints`.
+    /// cheaper than in batches. 0: never.
     pub load_frames_min: u64,
     /// Memory that loading takes for sorting, of all shards together, MiB. What does not fit waits in files beside the shards.
     pub load_memory_mib: u64,

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Until the rename the shard is as empty as it was. Whoever dies, is stopped or fails before it begins anew at the next start:
-//! what was loaded half is deleted then. docs/adr/0013 has the reasons.
+//! what was loaded half is deleted then. A shard that moves gets a checkpoint right after it, before anything of it goes to the
+//! lake: no batch tells of a load, so nobody could make it again. docs/adr/0013 has the reasons.
 
 mod backlog;
 mod folder;
@@ -16,7 +17,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use yibiao_records::{CrashPoint, FactKinds};
 use yibiao_state::Options;
-use yibiao_tables::{Lake, Projector, Shard, Tables};
+use yibiao_tables::{Lake, Projector, Shard, Tables, checkpoint::found, shard::Deed};
 use yibiao_topics::Client;
 
 use crate::{Applied, Config, Error, Load, Rules, stage};
@@ -49,10 +50,12 @@ impl FirstLoad {
         let threads = self.config.threads_for(shards.len());
         let of = |shard: Shard| async {
             Folder::of(&shard).clear()?;
-            match self.backlog(&shard).await? {
-                Some(backlog) => self.on_a_thread(shard, backlog, shutdown.clone(), threads).await,
-                None => Ok(shard),
-            }
+            let shard = match self.backlog(&shard).await? {
+                Some(backlog) => self.on_a_thread(shard, backlog, shutdown.clone(), threads).await?,
+                None => shard,
+            };
+            // Also where a death came between the load and its checkpoint.
+            Ok(found(&self.lake, shard, &self.tables, &self.options).await?)
         };
         futures::stream::iter(shards).map(of).buffered(threads).try_collect().await
     }
@@ -61,23 +64,14 @@ impl FirstLoad {
     async fn backlog(&self, shard: &Shard) -> Result<Option<Backlog>, Error> {
         let frames_min = self.config.load_frames_min;
         let view = shard.view();
-        if frames_min == 0 || view.last_sequence() > 0 || !view.positions()?.is_empty() {
+        let has_content = view.last_sequence() > 0 || !view.positions()?.is_empty();
+        // Batches that the lake may know of are made again one by one.
+        let has_history = view.last_batch()? > 0 || shard.has_tail();
+        if frames_min == 0 || has_content || has_history {
             return Ok(None);
         }
         let backlog = Backlog::of(&self.client, &self.kinds, shard.number()).await?;
-        if backlog.frames() < frames_min {
-            return Ok(None);
-        }
-        if self.config.checkpoints.is_some() {
-            // The ends of batches go into the tail before their changes go to the lake, and a load has none.
-            tracing::info!(
-                shard = shard.number(),
-                frames = backlog.frames(),
-                "the backlog is read in batches: a shard that moves is not loaded at once"
-            );
-            return Ok(None);
-        }
-        Ok(Some(backlog))
+        Ok((backlog.frames() >= frames_min).then_some(backlog))
     }
 
     /// Merging is work, not waiting.
@@ -117,7 +111,8 @@ impl FirstLoad {
         // A lake that was made of another state would go on where its own change log ended, in the midst of this one.
         Projector::new(self.lake.clone(), vec![shard.clone()], Default::default()).project_once().await?;
         tracing::info!(shard = number, frames = backlog.frames(), "the first load begins");
-        let loaded = self.fill(&folder, number, backlog, &shutdown, threads).await;
+        let deed = shard.deed();
+        let loaded = self.fill(&folder, number, backlog, &shutdown, threads, deed.as_ref()).await;
         let applied = match loaded {
             Ok(Some(applied)) => applied,
             Ok(None) => {
@@ -141,6 +136,7 @@ impl FirstLoad {
         CrashPoint::LoadMoved.pass();
         folder.clear()?;
         let shard = Shard::open(folder.shard(), number, &self.tables, &self.options)?;
+        deed.map_or(Ok(()), |deed| deed.hand_to(&shard))?;
         stage::measure(&applied, i64::MAX);
         let (facts, seconds) = (applied.facts, began.elapsed().as_secs_f64());
         tracing::info!(shard = number, facts, seconds, "the first load is done");
@@ -155,6 +151,7 @@ impl FirstLoad {
         backlog: Backlog,
         shutdown: &CancellationToken,
         threads: usize,
+        deed: Option<&Deed>,
     ) -> Result<Option<Applied>, Error> {
         let mut rules = Rules::load(&self.rules, &self.tables).await?;
         let loading = Shard::open(&folder.store(), number, &self.tables, &self.options)?;
@@ -175,6 +172,10 @@ impl FirstLoad {
             }
             if shutdown.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        load.finish(&mut rules, places).await
+        let applied = load.finish(&mut rules, places).await?;
+        if let (Some(_), Some(deed)) = (&applied, deed) {
+            deed.note_loaded(&loading)?;
+        }
+        Ok(applied)
     }
 }

@@ -3,14 +3,22 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use polars::prelude::*;
 use support::*;
 use tokio_util::sync::CancellationToken;
 use yibiao_fusion::{Config, FirstLoad, Fusion, Progress, Rules, verify};
 use yibiao_records::{Fact, FactKinds, FrameBuilder, FrameHeader, PlaceId, RawPosition, Value};
-use yibiao_tables::{Lake, Projector, Shard, Tables};
+use yibiao_tables::{
+    Error, Lake, Projector, Shard, Tables,
+    checkpoint::{Checkpointer, Checkpoints, acquire, found},
+};
 use yibiao_topics::{Client, ClientConfig, Layout, Outgoing, Producer, message::header};
 
 const SHARDS: u32 = 2;
@@ -25,7 +33,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(dir: &std::path::Path) -> Self {
+    async fn start(dir: &Path) -> Self {
         let broker =
             yibiao_broker::Broker::start(yibiao_broker::Config::new(dir.join("broker"))).await.unwrap();
         let config = ClientConfig { bootstrap: broker.bootstrap().to_string(), ..ClientConfig::default() };
@@ -69,7 +77,7 @@ impl Bench {
         self.producer.flush().await.unwrap();
     }
 
-    fn shards(&self, dir: &std::path::Path) -> Vec<Shard> {
+    fn shards(&self, dir: &Path) -> Vec<Shard> {
         let open = |number| {
             Shard::open(&dir.join(format!("shard-{number}")), number, &self.tables, &options()).unwrap()
         };
@@ -89,6 +97,42 @@ impl Bench {
         });
         (progress, shutdown, running)
     }
+}
+
+/// For shards that are loaded at once.
+impl Bench {
+    fn lake(&self, dir: &Path) -> Lake {
+        let layout = yibiao_tables::lake::Layout::new(&self.tables, SHARDS);
+        Lake::open(dir.join("lake").to_str().unwrap(), layout).unwrap()
+    }
+
+    fn first_load(&self, lake: &Lake, frames: u64) -> FirstLoad {
+        FirstLoad {
+            config: Config { load_frames_min: frames, load_memory_mib: 1, ..Config::default() },
+            tables: self.tables.clone(),
+            kinds: Arc::new(self.kinds.clone()),
+            rules: pipelines().join("rules"),
+            client: self.client.clone(),
+            lake: lake.clone(),
+            std_partitions: SHARDS,
+            options: options(),
+        }
+    }
+
+    /// Shard 0, which moves, taken by the machine of this name.
+    async fn taken(&self, dir: &Path, name: &str) -> Shard {
+        let checkpoints = Checkpoints::open(dir.join("checkpoints").to_str().unwrap()).unwrap();
+        let at = [(0, dir.join(name).join("shard-0"))];
+        acquire(&checkpoints, &self.lake(dir), &at, &self.tables, &options()).await.unwrap().remove(0)
+    }
+}
+
+async fn load(first: &FirstLoad, shard: Shard) -> Result<Shard, yibiao_fusion::Error> {
+    Ok(first.run(vec![shard], &CancellationToken::new()).await?.remove(0))
+}
+
+async fn project(lake: &Lake, shard: &Shard) -> Result<(), Error> {
+    Projector::new(lake.clone(), vec![shard.clone()], Default::default()).project_once().await.map(drop)
 }
 
 fn population(days: std::ops::Range<i32>) -> Vec<(String, Fact)> {
@@ -214,31 +258,15 @@ async fn an_empty_shard_with_a_backlog_is_loaded_at_once_and_goes_on_in_batches(
     bench.send(population(0..20)).await;
     // What a process left that died while it loaded.
     let left = dir.path().join("shard-1.loading/store");
-    std::fs::create_dir_all(&left).unwrap();
-    let layout = yibiao_tables::lake::Layout::new(&bench.tables, SHARDS);
-    let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), layout).unwrap();
-    let first = |frames| FirstLoad {
-        config: Config { load_frames_min: frames, load_memory_mib: 1, ..Config::default() },
-        tables: bench.tables.clone(),
-        kinds: std::sync::Arc::new(bench.kinds.clone()),
-        rules: pipelines().join("rules"),
-        client: bench.client.clone(),
-        lake: lake.clone(),
-        std_partitions: SHARDS,
-        options: options(),
-    };
+    fs::create_dir_all(&left).unwrap();
+    let lake = bench.lake(dir.path());
+    let first = |frames| bench.first_load(&lake, frames);
     let is_empty = |shard: &Shard| shard.view().positions().unwrap().is_empty();
 
     let shutdown = CancellationToken::new();
     // A frame of each of four kinds is there.
     let shards = first(5).run(bench.shards(dir.path()), &shutdown).await.unwrap();
     assert!(shards.iter().all(is_empty) && !left.exists());
-    let checkpoints = |first: FirstLoad| FirstLoad {
-        config: Config { checkpoints: Some("somewhere".into()), ..first.config.clone() },
-        ..first
-    };
-    let shards = checkpoints(first(4)).run(shards, &shutdown).await.unwrap();
-    assert!(shards.iter().all(is_empty), "shards that move are not loaded");
     let stopped = CancellationToken::new();
     stopped.cancel();
     let shards = first(4).run(shards, &stopped).await.unwrap();
@@ -277,6 +305,147 @@ async fn an_empty_shard_with_a_backlog_is_loaded_at_once_and_goes_on_in_batches(
     let mut rules = Rules::load(&pipelines().join("rules"), &bench.tables).await.unwrap();
     for shard in &shards {
         assert_eq!(verify(&shard.view(), &mut rules).await.unwrap().differences, []);
+    }
+}
+
+/// What a power cut may leave of a folder that was not synchronised: files that are short, that are zeros, or not there.
+fn tear(folder: &Path, torn: &mut usize) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tear(&path, torn);
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        *torn += 1;
+        match *torn % 3 {
+            0 => fs::write(&path, &bytes[..bytes.len() / 2]).unwrap(),
+            1 => fs::write(&path, vec![0; bytes.len()]).unwrap(),
+            _ => fs::remove_file(&path).unwrap(),
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_power_cut_left_of_a_load_is_loaded_at_once_anew() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut bench = Bench::start(dir.path()).await;
+    bench.send(population(0..20)).await;
+    let first = bench.first_load(&bench.lake(dir.path()), 4);
+    let shutdown = CancellationToken::new();
+    let whole = first.run(bench.shards(dir.path()), &shutdown).await.unwrap();
+    let content_of = |shards: &[Shard]| shards.iter().map(content).collect::<Vec<_>>();
+    let expected = content_of(&whole);
+    assert!(expected.iter().all(|(places, ..)| !places.is_empty()));
+    drop(whole);
+    // Cut before the rename: of one shard while its files were written, of the other one when the empty shard was gone already.
+    drop(bench.shards(other.path()));
+    let mut torn = 0;
+    for number in 0..SHARDS {
+        let loading = other.path().join(format!("shard-{number}.loading"));
+        fs::create_dir_all(loading.join("sorting")).unwrap();
+        fs::write(loading.join("sorting/1"), b"half a pair").unwrap();
+        copy(&dir.path().join(format!("shard-{number}")), &loading.join("store"));
+        tear(&loading, &mut torn);
+    }
+    assert!(torn > 40, "{torn}");
+    fs::remove_dir_all(other.path().join("shard-1")).unwrap();
+    let again = first.run(bench.shards(other.path()), &shutdown).await.unwrap();
+    assert_eq!(content_of(&again), expected);
+    assert!(!other.path().join("shard-0.loading").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_moves_is_loaded_and_in_a_checkpoint_before_the_lake_has_any_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path()).await;
+    bench.send(population(0..20)).await;
+    let lake = bench.lake(dir.path());
+    let first = bench.first_load(&lake, 4);
+    // The checkpoints' store takes no files.
+    let files = dir.path().join("checkpoints/shard-0/files");
+    fs::create_dir_all(files.parent().unwrap()).unwrap();
+    fs::write(&files, b"").unwrap();
+    let shard = bench.taken(dir.path(), "a").await;
+    assert!(shard.is_founded(), "an empty one can be had again");
+    load(&first, shard).await.map(drop).unwrap_err();
+    let shard = bench.taken(dir.path(), "a").await;
+    assert!(!shard.is_founded() && !shard.view().positions().unwrap().is_empty());
+    let early = project(&lake, &shard).await.unwrap_err();
+    assert!(early.to_string().contains("in no checkpoint"), "{early}");
+
+    fs::remove_file(&files).unwrap();
+    let shard = load(&first, shard).await.unwrap();
+    assert!(shard.is_founded());
+    let loaded = content(&shard);
+    assert!(!loaded.1.is_empty(), "something is warned of");
+    project(&lake, &shard).await.unwrap();
+    drop(shard);
+    // The machine is gone before anything else was made.
+    let shard = bench.taken(dir.path(), "b").await;
+    assert!(shard.is_founded() && !shard.has_tail());
+    let shard = load(&first, shard).await.unwrap();
+    assert_eq!(content(&shard), loaded);
+    project(&lake, &shard).await.unwrap();
+    // It goes on in batches, and is made again from the same checkpoint and its tail.
+    bench.send(population(20..25)).await;
+    let (progress, shutdown, running) = bench.run(vec![shard.clone()]).await;
+    progress.drained(&bench.client).await.unwrap();
+    shutdown.cancel();
+    running.await.unwrap();
+    project(&lake, &shard).await.unwrap();
+    let after = content(&shard);
+    drop((shard, progress));
+    let shard = bench.taken(dir.path(), "c").await;
+    assert!(shard.has_tail());
+    let (progress, shutdown, running) = bench.run(vec![shard.clone()]).await;
+    progress.drained(&bench.client).await.unwrap();
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(content(&shard), after);
+    project(&lake, &shard).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_the_shard_while_it_was_loaded_puts_neither_state_nor_checkpoint_in_anybodys_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path()).await;
+    bench.send(population(0..20)).await;
+    let lake = bench.lake(dir.path());
+    let first = bench.first_load(&lake, 4);
+    let (store, aside) = (dir.path().join("checkpoints"), dir.path().join("aside"));
+    fs::create_dir_all(store.join("shard-0")).unwrap();
+    fs::write(store.join("shard-0/files"), b"").unwrap();
+    load(&first, bench.taken(dir.path(), "a").await).await.map(drop).unwrap_err();
+    fs::remove_file(store.join("shard-0/files")).unwrap();
+    let sleeper = bench.taken(dir.path(), "a").await;
+    // It sleeps between its look for another owner and its checkpoint, which comes when it wakes up.
+    copy(&store, &aside);
+    Checkpointer::new(vec![sleeper.clone()], Duration::ZERO, 0).all().await.unwrap();
+    fs::rename(&store, dir.path().join("late")).unwrap();
+    fs::rename(&aside, &store).unwrap();
+
+    bench.send(population(20..25)).await;
+    let owner = load(&first, bench.taken(dir.path(), "b").await).await.unwrap();
+    project(&lake, &owner).await.unwrap();
+    let expected = content(&owner);
+    assert_ne!(content(&sleeper).0, expected.0);
+
+    copy(&dir.path().join("late/."), &store);
+    assert!(project(&lake, &sleeper).await.is_err());
+    let lost = found(&lake, sleeper, &bench.tables, &options()).await.map(drop).unwrap_err();
+    assert!(matches!(lost, Error::Revoked { shard: 0, epoch: 2 }), "{lost}");
+    project(&lake, &owner).await.unwrap();
+    drop(owner);
+    for name in ["c", "a"] {
+        let next = load(&first, bench.taken(dir.path(), name).await).await.unwrap();
+        assert_eq!(content(&next), expected, "{name}");
+        project(&lake, &next).await.unwrap();
     }
 }
 

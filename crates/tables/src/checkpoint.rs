@@ -29,7 +29,7 @@ use deltalake::logstore::{StorageConfig, logstore_for};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use url::Url;
 
-pub use acquire::acquire;
+pub use acquire::{acquire, found};
 pub use keep::Checkpointer;
 pub use manifest::Manifest;
 pub use owner::Owner;

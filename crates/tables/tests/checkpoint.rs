@@ -258,3 +258,16 @@ async fn a_state_is_not_used_with_another_place_for_checkpoints() {
     assert!(matches!(error, Error::OtherCheckpoints { shard: 0, state: 1, store: 0 }), "{error}");
     assert!(world.path("a/shard-0").exists());
 }
+
+#[tokio::test]
+async fn an_owner_takes_the_next_epoch_only_where_nobody_else_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::open(dir.path().to_str().unwrap()).unwrap();
+    let (first, _) = checkpoints.take(3, "a").await.unwrap();
+    let second = first.renew("b").await.unwrap();
+    assert_eq!((second.epoch(), second.base_epoch()), (2, None));
+    assert!(matches!(first.renew("c").await, Err(Error::Revoked { shard: 3, epoch: 1 })));
+    let (third, before) = checkpoints.take(3, "d").await.unwrap();
+    assert_eq!((third.epoch(), before.epoch, &*before.claim), (3, 2, "b"));
+    assert!(matches!(second.renew("e").await, Err(Error::Revoked { shard: 3, epoch: 2 })));
+}

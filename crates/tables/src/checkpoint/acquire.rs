@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use yibiao_records::CrashPoint;
 use yibiao_state::Options;
 
 use super::{
-    Checkpoints, Owner,
+    Checkpointer, Checkpoints, Owner,
     owner::{Before, new_claim},
 };
 use crate::{Error, Lake, Shard, Tables, shard::Claims};
@@ -44,6 +45,26 @@ pub async fn acquire(
         shards.push(taken.open(tables, options).await?);
     }
     Ok(shards)
+}
+
+/// Gives the shard a checkpoint that counts, where its state could not be made again without one ([`Shard::is_founded`]); before
+/// that nothing of it goes to the lake.
+///
+/// A checkpoint alone is not enough. Whoever takes the shard at this moment may have looked for one before it was there, and would
+/// begin without, while this owner goes on with its own. So this owner takes the next epoch, whose record names the
+/// checkpoint: either it is the first to do so, and all who come later build on that, or it has lost the shard.
+pub async fn found(lake: &Lake, shard: Shard, tables: &Tables, options: &Options) -> Result<Shard, Error> {
+    let (number, dir) = (shard.number(), shard.path().to_path_buf());
+    let Some(owner) = shard.owner().filter(|_| !shard.is_founded()) else { return Ok(shard) };
+    Checkpointer::new(vec![shard.clone()], std::time::Duration::ZERO, 0).all().await?;
+    CrashPoint::LoadCheckpointed.pass();
+    let claim = new_claim();
+    shard.note_claim(&claim)?;
+    let owner = owner.renew(&claim).await?;
+    CrashPoint::LoadFounded.pass();
+    lake.fence(&[(number, owner.epoch())]).await?;
+    drop(shard);
+    Taken { owner, claim, dir, is_newest: true }.open(tables, options).await
 }
 
 async fn take(

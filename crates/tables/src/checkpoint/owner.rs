@@ -43,6 +43,17 @@ pub(super) struct Record {
     pub taken_at: String,
 }
 
+impl Record {
+    fn new(epoch: u64, claim: &str, base: Option<Name>) -> Self {
+        let (claim, base) = (claim.to_owned(), base.map(|base| base.to_string()));
+        Self { epoch, claim, base, taken_at: chrono::Utc::now().to_rfc3339() }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an owner's record is JSON")
+    }
+}
+
 /// A new claim: nobody else makes up the same one.
 pub fn new_claim() -> String {
     let random = || RandomState::new().build_hasher().finish();
@@ -113,14 +124,8 @@ impl Checkpoints {
             };
             let base = folder.newest(&contents).await?;
             let epoch = before.epoch + 1;
-            let record = Record {
-                epoch,
-                claim: claim.to_owned(),
-                base: base.map(|base| base.to_string()),
-                taken_at: chrono::Utc::now().to_rfc3339(),
-            };
-            let bytes = serde_json::to_vec(&record).expect("an owner's record is JSON");
-            if folder.create(&owner_name(epoch), bytes).await? {
+            let record = Record::new(epoch, claim, base);
+            if folder.create(&owner_name(epoch), record.to_bytes()).await? {
                 tracing::info!(shard, epoch, base = record.base, "shard taken");
                 return Ok((Owner { folder, epoch, base, tailed: AtomicU64::new(0) }, before));
             }
@@ -141,6 +146,22 @@ impl Owner {
     /// The newest checkpoint of the owners before.
     pub(super) fn base(&self) -> Option<Name> {
         self.base
+    }
+
+    /// In which epoch the newest checkpoint of the owners before was made.
+    pub fn base_epoch(&self) -> Option<u64> {
+        self.base.map(|base| base.epoch)
+    }
+
+    /// Takes the epoch after this one, so that the newest checkpoint of this one counts for whoever comes later. An error where
+    /// somebody else has the shard.
+    pub async fn renew(&self, claim: &str) -> Result<Owner, Error> {
+        let (folder, epoch) = (self.folder.clone(), self.epoch + 1);
+        let base = folder.newest(&folder.contents().await?).await?;
+        match folder.create(&owner_name(epoch), Record::new(epoch, claim, base).to_bytes()).await? {
+            true => Ok(Owner { folder, epoch, base, tailed: AtomicU64::new(0) }),
+            false => Err(Error::Revoked { shard: self.shard(), epoch: self.epoch }),
+        }
     }
 
     /// The last batch whose end is in the tail.

@@ -95,7 +95,7 @@ impl Following {
 
     async fn follow(&mut self, shutdown: &CancellationToken) -> Result<()> {
         loop {
-            while !shutdown.is_cancelled() && self.adapt().await? {}
+            while !shutdown.is_cancelled() && self.adapt(shutdown).await? {}
             let again = self.left_until.values().min().copied();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
@@ -115,7 +115,7 @@ impl Following {
     }
 
     /// One step towards what the group gives; false where nothing is to be done.
-    async fn adapt(&mut self) -> Result<bool> {
+    async fn adapt(&mut self, shutdown: &CancellationToken) -> Result<bool> {
         let wanted = self.wanted();
         let held: BTreeSet<u32> = self.held.keys().copied().collect();
         let gone: BTreeSet<u32> = held.difference(&wanted).copied().collect();
@@ -124,7 +124,7 @@ impl Following {
             self.end_generation().await?;
             self.let_go(&gone).await?;
         } else if !new.is_empty() {
-            let taken = self.take(&new).await?;
+            let taken = self.take(&new, shutdown).await?;
             if taken.is_empty() {
                 return Ok(true);
             }
@@ -147,12 +147,16 @@ impl Following {
     }
 
     /// Takes these shards, or none of them where that cannot be now.
-    async fn take(&mut self, numbers: &BTreeSet<u32>) -> Result<Vec<Shard>> {
+    async fn take(&mut self, numbers: &BTreeSet<u32>, shutdown: &CancellationToken) -> Result<Vec<Shard>> {
         self.membership.hold(self.held.keys().chain(numbers).copied().collect());
-        match self.fusing.open(numbers).await {
-            Ok(shards) => {
+        match self.open_and_load(numbers, shutdown).await {
+            Ok(Some(shards)) => {
                 count("taken", shards.len());
                 Ok(shards)
+            }
+            Ok(None) => {
+                self.membership.hold(self.held.keys().copied().collect());
+                Ok(Vec::new())
             }
             Err(error) if passes(&error) || taken_by_others(&error).is_some() => {
                 tracing::warn!(error = format!("{error:#}"), shards = ?numbers, retry_in = ?PAUSE, "shards could not be taken");
@@ -161,6 +165,31 @@ impl Following {
                 Ok(Vec::new())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Those that are empty and have a backlog are loaded, which may take long: so not any further once the group has changed its
+    /// mind, or this process is to stop. None then: they are let go, and taken anew where they are still to be taken.
+    async fn open_and_load(
+        &mut self,
+        numbers: &BTreeSet<u32>,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Vec<Shard>>> {
+        let shards = self.fusing.open(numbers).await?;
+        let stop = shutdown.child_token();
+        let loading = self.fusing.load(shards, &stop);
+        tokio::pin!(loading);
+        loop {
+            tokio::select! {
+                loaded = &mut loading => return Ok(Some(loaded?).filter(|_| !stop.is_cancelled())),
+                changed = self.membership.changed() => {
+                    changed?;
+                    let given = self.membership.given();
+                    if !self.held.keys().chain(numbers).all(|number| given.contains(number)) {
+                        stop.cancel();
+                    }
+                }
+            }
         }
     }
 
