@@ -118,6 +118,38 @@ fn lost_tables_are_loaded_at_once_from_the_std_topics_whatever_dies_meanwhile() 
 }
 
 #[test]
+fn shards_that_move_are_loaded_at_once_whatever_dies_or_is_lost_meanwhile() {
+    let world = World::new(Kafka::Embedded);
+    world.run_to_end();
+    let (places, firing) = (world.sql(PLACES), world.sql(FIRING));
+    world.with_checkpoints();
+    world.lose_shards_and_lake();
+    // The same machine goes on, and then another one each time.
+    for is_lost in [false, true] {
+        let before = world.loads_done();
+        for point in CrashPoint::LOAD.into_iter().chain(CrashPoint::LOAD_OWNED) {
+            world.run_to_death_at_the(1, point);
+            assert!(!is_lost || world.lose_the_shards(), "{point:?}");
+        }
+        world.run_to_end();
+        assert!(world.loads_done() > before);
+        assert_eq!(world.tails_made_again(), 0, "a load is in no tail");
+        assert_eq!(world.sql(PLACES), places);
+        assert_eq!(world.sql(FIRING), firing);
+        assert_eq!(world.sql(TWICE), serde_json::json!([]));
+        world.rules_verify();
+        // Wherever it goes next, it has all of it.
+        assert!(world.lose_the_shards());
+        world.run_to_end();
+        assert_eq!(world.sql(PLACES), places);
+        world.lose_checkpoints();
+        if !is_lost {
+            world.lose_shards_and_lake();
+        }
+    }
+}
+
+#[test]
 fn shards_follow_their_group_from_process_to_process() {
     let undisturbed = World::new(Kafka::Embedded);
     undisturbed.run_to_end();

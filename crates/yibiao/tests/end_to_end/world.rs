@@ -133,6 +133,10 @@ impl World {
         }
     }
 
+    pub fn lose_checkpoints(&self) {
+        std::fs::remove_dir_all(self.path("checkpoints")).unwrap();
+    }
+
     pub fn accept_checkpoints(&self) {
         for shard in 0..4 {
             std::fs::remove_file(self.path(&format!("checkpoints/shard-{shard}/files"))).unwrap();
@@ -146,9 +150,11 @@ impl World {
 
     /// As [`World::run_to_death_at`], the `nth` time.
     pub fn run_to_death_at_the(&self, nth: u32, point: CrashPoint) {
+        let read = || std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
+        let before = read().len();
         let mut child = self.start_run_with(&[(CRASH_AT, format!("{}:{nth}", point.as_str()))]);
         let status = wait(&mut child, PATIENCE);
-        let log = std::fs::read_to_string(self.path("run.log")).unwrap_or_default();
+        let log = read().split_off(before);
         let _ = child.kill();
         assert!(status.is_some_and(|status| !status.success()), "it did not die:\n{log}");
         assert!(log.contains(&format!("dying at {}", point.as_str())), "it died of something else:\n{log}");
@@ -165,7 +171,13 @@ impl World {
         std::fs::remove_dir_all(self.path("data/lake")).unwrap();
         let path = self.path("yibiao.toml");
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, text + "[fusion]\nload_frames_min = 1\n").unwrap();
+        let min = "[fusion]\nload_frames_min = 1\n";
+        let text = match (text.contains(min), text.contains("[fusion]\n")) {
+            (true, _) => text,
+            (false, true) => text.replacen("[fusion]\n", min, 1),
+            (false, false) => text + min,
+        };
+        std::fs::write(path, text).unwrap();
     }
 
     /// How often a shard was loaded at once, so far.
