@@ -35,12 +35,14 @@ pub use since::{Selection, Since};
 pub use source::{ChangeSource, ChangeView};
 pub use table::{Commit, Declared, Table, Writer};
 
-use crate::{Error, objects};
+use crate::{Error, objects, provider::Queries};
 
 /// A folder of Delta tables. Cheap to clone.
 #[derive(Clone)]
 pub struct Lake {
     inner: Arc<Inner>,
+    /// Of all queries; None: each session has one of its own, without limits.
+    pub(crate) queries: Option<Arc<Queries>>,
 }
 
 struct Inner {
@@ -63,7 +65,8 @@ impl Lake {
         let root = objects::locate(location)?;
         let layout = layout.into();
         let tables = layout.lake_tables().into_iter().map(|table| (table.name.clone(), table)).collect();
-        Ok(Self { inner: Arc::new(Inner { root, layout, tables, readers: Mutex::default() }) })
+        let inner = Inner { root, layout, tables, readers: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner), queries: None })
     }
 
     /// Whether it can be written: what is wrong with an object store is told before anything is.

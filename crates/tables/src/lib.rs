@@ -23,6 +23,6 @@ pub mod spec;
 
 pub use error::{Error, Problem};
 pub use lake::{Lake, Projector};
-pub use provider::{CATALOG, Live, SCHEMA};
+pub use provider::{CATALOG, Live, QueryLimits, SCHEMA};
 pub use shard::{Shard, View};
 pub use spec::Tables;

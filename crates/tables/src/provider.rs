@@ -8,6 +8,7 @@
 //! shards alone, and `place_id = …` on a base table is read from the shard. Elsewhere what is in the lake shows.
 
 mod catalogue;
+mod limits;
 mod live;
 mod pinned;
 mod pruning;
@@ -34,6 +35,8 @@ use crate::{
     lake::{Lake, LakeTable, Layout, Role, delta_schema, projector::application},
 };
 
+pub(crate) use limits::Queries;
+pub use limits::QueryLimits;
 pub use live::Live;
 pub use pinned::Pinned;
 
@@ -71,8 +74,13 @@ impl Lake {
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.pushdown_filters = true;
-        let context = SessionContext::new_with_config(config.clone());
-        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let runtime = self.queries.as_ref().map(|queries| queries.runtime.clone()).unwrap_or_default();
+        let context = SessionContext::new_with_config_rt(config.clone(), runtime.clone());
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
         let schema = LakeSchema { lake: self.clone(), state: Arc::new(state), live };
         let catalog = MemoryCatalogProvider::new();
         let failed = |source: DataFusionError| Error::Query {

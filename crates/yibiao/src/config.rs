@@ -77,12 +77,22 @@ pub struct Serve {
     pub metrics: SocketAddr,
     /// Status page and JSON.
     pub status: SocketAddr,
+    /// What all SQL queries of this process may take together, MiB. Sorts, joins and groups that need more go on in files.
+    pub sql_memory_mib: usize,
+    /// Those files, below the data folder, MiB.
+    pub sql_spill_mib: u64,
 }
 
 impl Default for Serve {
     fn default() -> Self {
         let port = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { sql: port(5433), metrics: port(9464), status: port(8080) }
+        Self {
+            sql: port(5433),
+            metrics: port(9464),
+            status: port(8080),
+            sql_memory_mib: 512,
+            sql_spill_mib: 8192,
+        }
     }
 }
 
@@ -160,6 +170,8 @@ pub struct Layout {
     pub deliveries: PathBuf,
     pub audit: PathBuf,
     pub broker: PathBuf,
+    /// Files of SQL queries that need more memory than they may have.
+    pub spill: PathBuf,
 }
 
 impl Layout {
@@ -172,6 +184,7 @@ impl Layout {
             deliveries: data.join("deliveries"),
             audit: data.join("audit"),
             broker: data.join("broker"),
+            spill: data.join("spill"),
         }
     }
 }

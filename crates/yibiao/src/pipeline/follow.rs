@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use anyhow::{Context, Result};
-use yibiao_tables::Live;
+use yibiao_tables::{Live, QueryLimits};
 
 use super::Pipeline;
 use crate::{config::Stage, gauges::Gauges, resolve_address::resolve_address, status};
@@ -76,10 +76,15 @@ impl Pipeline {
         let config = yibiao_serve::postgres::Config { listen: self.config.serve.sql, ..Default::default() };
         let functions = [resolve_address(&self.layout.gazetteer)];
         let here = || (!self.shards.is_empty()).then(|| Live::new(self.shards.clone()));
+        let lake = self.lake.clone().with_query_limits(&QueryLimits {
+            memory_bytes: self.config.serve.sql_memory_mib << 20,
+            spill_dir: self.layout.spill.clone(),
+            spill_bytes: self.config.serve.sql_spill_mib << 20,
+        })?;
         let session = match self.live.clone().or_else(here) {
-            Some(live) => self.lake.live_session(live, functions)?,
+            Some(live) => lake.live_session(live, functions)?,
             // Without shards in this process: what is in the lake.
-            None => self.lake.session(functions)?,
+            None => lake.session(functions)?,
         };
         let sql = yibiao_serve::postgres::postgres(&config, session, self.shutdown.clone()).await?;
         let places = vec![
