@@ -74,7 +74,13 @@ impl Lake {
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.pushdown_filters = true;
-        let runtime = self.queries.as_ref().map(|queries| queries.runtime.clone()).unwrap_or_default();
+        let runtime = match &self.queries {
+            Some(queries) => {
+                config = queries.divide(config);
+                queries.runtime.clone()
+            }
+            None => Arc::default(),
+        };
         let context = SessionContext::new_with_config_rt(config.clone(), runtime.clone());
         let state = SessionStateBuilder::new()
             .with_config(config)

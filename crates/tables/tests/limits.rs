@@ -10,10 +10,10 @@ use datafusion::prelude::SessionContext;
 use model::layout;
 use yibiao_tables::{QueryLimits, lake::Lake};
 
-const ROWS: i64 = 100_000;
-/// About 30 MB of texts, which no four of the limit's megabytes hold.
-const TEXTS: &str = "(select n, repeat('国', 90) || (n * 7919 % 100000) as text \
-                      from (select unnest(range(0, 100000)) as n))";
+const ROWS: i64 = 400_000;
+/// About 110 MB of texts, of which the limit holds half.
+const TEXTS: &str = "(select n, repeat('国', 90) || (n * 7919 % 400000) as text \
+                      from (select unnest(range(0, 400000)) as n))";
 
 fn lake(dir: &Path, memory_mib: usize, spill_mib: u64) -> Lake {
     let limits = QueryLimits {
@@ -23,15 +23,6 @@ fn lake(dir: &Path, memory_mib: usize, spill_mib: u64) -> Lake {
     };
     let lake = Lake::open(dir.join("lake").to_str().unwrap(), layout()).unwrap();
     lake.with_query_limits(&limits).unwrap()
-}
-
-/// With little reserved for merging, so that small limits can be tried.
-async fn session(lake: &Lake) -> SessionContext {
-    let session = lake.session([]).unwrap();
-    for setting in ["sort_spill_reservation_bytes = 1000000", "target_partitions = 1"] {
-        session.sql(&format!("set datafusion.execution.{setting}")).await.unwrap().collect().await.unwrap();
-    }
-    session
 }
 
 async fn numbers(session: &SessionContext, sql: &str) -> Result<Vec<i64>, String> {
@@ -54,23 +45,23 @@ fn files_below(dir: &Path) -> usize {
 async fn a_sort_that_is_larger_than_its_memory_goes_on_in_files_and_leaves_none() {
     let dir = tempfile::tempdir().unwrap();
     let sorted = format!("select n from {TEXTS} order by text");
-    let small = lake(dir.path(), 8, 1000);
-    let found = numbers(&session(&small).await, &sorted).await.unwrap();
+    let small = lake(dir.path(), 64, 1000);
+    let found = numbers(&small.session([]).unwrap(), &sorted).await.unwrap();
     let free = Lake::open(dir.path().join("lake").to_str().unwrap(), layout()).unwrap();
-    assert_eq!(found, numbers(&session(&free).await, &sorted).await.unwrap());
+    assert_eq!(found, numbers(&free.session([]).unwrap(), &sorted).await.unwrap());
     assert_eq!(found.len() as i64, ROWS);
     assert_eq!(files_below(&dir.path().join("spill")), 0);
     // Proves that it went through files.
-    let none = lake(dir.path(), 8, 0);
-    let error = numbers(&session(&none).await, &sorted).await.unwrap_err();
+    let none = lake(dir.path(), 64, 0);
+    let error = numbers(&none.session([]).unwrap(), &sorted).await.unwrap_err();
     assert!(error.contains("max_temp_directory_size"), "{error}");
 }
 
 #[tokio::test]
 async fn a_query_that_cannot_go_on_in_files_is_refused_and_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let lake = lake(dir.path(), 8, 1000);
-    let session = session(&lake).await;
+    let lake = lake(dir.path(), 32, 1000);
+    let session = lake.session([]).unwrap();
     let distinct = format!("select count(distinct text) + count(distinct -n) from {TEXTS}");
     let error = numbers(&session, &distinct).await.unwrap_err();
     assert!(error.contains("Resources exhausted"), "{error}");

@@ -8,10 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use datafusion::execution::{
-    disk_manager::{DiskManagerBuilder, DiskManagerMode},
-    memory_pool::{FairSpillPool, TrackConsumersPool},
-    runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+use datafusion::{
+    execution::{
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{FairSpillPool, TrackConsumersPool},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    prelude::SessionConfig,
 };
 
 use crate::{Error, lake::Lake};
@@ -21,6 +24,11 @@ const NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 /// Processes that spill below one folder at once, at most.
 const PROCESSES_MAX: u32 = 1000;
 const LOCK: &str = "lock";
+/// A query has a partition for each so many bytes of the limit, and at most one a core. Sorts and merges hold some megabytes in each, which
+/// they do not give back: with one a core, a machine with many cores could not sort at all.
+const PARTITION_BYTES: usize = 64 << 20;
+/// Files that one partition merges at once, of which each has batches in memory: more would leave nothing for others.
+const MERGED_AT_ONCE: usize = 4;
 
 /// Beyond `memory_bytes`, operators that can (sorts, joins, groups) go on in files below `spill_dir`; one that cannot, or that
 /// would need more than `spill_bytes` there, is refused. What is read from files and what goes to the client is not counted.
@@ -35,6 +43,7 @@ pub struct QueryLimits {
 /// Where queries run.
 pub(crate) struct Queries {
     pub runtime: Arc<RuntimeEnv>,
+    memory_bytes: usize,
     /// The folder is this process's as long as it is open.
     _lock: File,
 }
@@ -47,7 +56,8 @@ impl QueryLimits {
         })?;
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![folder]))
-            .with_max_temp_directory_size(self.spill_bytes);
+            .with_max_temp_directory_size(self.spill_bytes)
+            .with_max_spill_merge_fan_in(MERGED_AT_ONCE);
         let memory = TrackConsumersPool::new(FairSpillPool::new(self.memory_bytes), NAMED);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(memory))
@@ -57,7 +67,16 @@ impl QueryLimits {
                 doing: "setting up the limits of queries".to_owned(),
                 source: Box::new(source),
             })?;
-        Ok(Queries { runtime, _lock: lock })
+        Ok(Queries { runtime, memory_bytes: self.memory_bytes, _lock: lock })
+    }
+}
+
+impl Queries {
+    /// Divides queries so that their parts fit into the limit.
+    pub fn divide(&self, config: SessionConfig) -> SessionConfig {
+        let fitting = (self.memory_bytes / PARTITION_BYTES).max(1);
+        let partitions = config.target_partitions().min(fitting);
+        config.with_target_partitions(partitions)
     }
 }
 
