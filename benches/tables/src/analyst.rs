@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::Result;
 use datafusion::prelude::SessionContext;
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 use yibiao_tables::{Lake, Live, Projector, lake::Config};
@@ -52,10 +51,7 @@ pub async fn run(
     let projecting = tokio::spawn(projector.run(stop.child_token()));
     for is_beside in [false, true, false, true] {
         let mut took = Took::default();
-        let batches = (0..BATCHES).map(|_| {
-            let numbers: Vec<u64> = (0..BATCH_FACTS / 4).map(|_| dice.random_range(0..places)).collect();
-            water.readings(numbers.into_iter(), 31, dice)
-        });
+        let batches = (0..BATCHES).map(|_| water.random_readings(places, 31, dice));
         let batches = batches.collect::<Result<Vec<_>>>()?;
         apply(bench, &batches, is_beside.then_some(&live), &mut took).await?;
         let Took { batches, scans, cpu, resident_mb } = &mut took;

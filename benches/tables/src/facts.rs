@@ -10,6 +10,8 @@ use yibiao_records::{
     Fact, FactId, FactKinds, FeedId, FrameBuilder, FrameHeader, PlaceId, RawPosition, Statement, Value,
 };
 
+use crate::steps::BATCH_FACTS;
+
 const FRAME_FACTS: usize = 1_000;
 const DAY_MS: i64 = 86_400_000;
 /// 2025-11-01.
@@ -129,6 +131,12 @@ impl Sender {
         });
         let facts = facts.collect();
         self.send(facts)
+    }
+
+    /// A batch of readings of random places out of so many, on one day.
+    pub fn random_readings(&mut self, places: u64, day: i64, dice: &mut ChaCha8Rng) -> Result<Vec<Frame>> {
+        let numbers: Vec<u64> = (0..BATCH_FACTS / 4).map(|_| dice.random_range(0..places)).collect();
+        self.readings(numbers.into_iter(), day, dice)
     }
 
     fn fact(&self, place: PlaceId, source_key: String, day: i64, payload: Vec<Value>) -> Fact {

@@ -71,8 +71,7 @@ pub async fn after_batches(
     spend(&live, sql, 1).await?;
     let (mut first, mut again) = (0.0, 0.0);
     for _ in 0..BATCHES {
-        let numbers: Vec<u64> = (0..BATCH_FACTS / 4).map(|_| dice.random_range(0..places)).collect();
-        bench.apply(&water.readings(numbers.into_iter(), 31, dice)?).await?;
+        bench.apply(&water.random_readings(places, 31, dice)?).await?;
         first += spend(&live, sql, 1).await?;
         again += spend(&live, sql, 1).await?;
     }

@@ -1,6 +1,8 @@
 //! The program as its users run it: processes, a broker, files, an HTTP interface; killed and started again.
 #![allow(clippy::unwrap_used)]
 
+#[path = "end_to_end/canaries.rs"]
+mod canaries;
 #[path = "end_to_end/follower.rs"]
 mod follower;
 #[path = "end_to_end/running.rs"]
@@ -17,6 +19,7 @@ use std::{
 
 use follower::Follower;
 use running::Series;
+use serde_json::Value;
 use store::Trouble;
 use world::{Kafka, World};
 use yibiao_records::CrashPoint;
@@ -31,6 +34,29 @@ const FIRING: &str =
 /// Changes that the logs name more than once.
 const TWICE: &str = "select shard, sequence, count(*) as n from (select shard, sequence from places_changes union all \
      select shard, sequence from warnings_changes) group by 1, 2 having count(*) > 1";
+
+/// What a run ended with, by which another one is judged.
+struct End {
+    places: Value,
+    firing: Value,
+}
+
+impl End {
+    fn of(world: &World) -> Self {
+        Self { places: world.sql(PLACES), firing: world.sql(FIRING) }
+    }
+
+    fn places(&self) -> usize {
+        self.places.as_array().unwrap().len()
+    }
+
+    /// The same tables, whose change logs name each change once, whoever wrote them.
+    fn is_that_of(&self, world: &World) {
+        assert_eq!(world.sql(PLACES), self.places);
+        assert_eq!(world.sql(FIRING), self.firing);
+        assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    }
+}
 
 #[test]
 fn killed_again_and_again_it_ends_in_the_same_tables() {
@@ -71,7 +97,7 @@ fn lost_with_nothing_but_a_tail(kafka: Kafka) -> World {
 fn a_machine_that_is_lost_again_and_again_is_replaced_from_checkpoint_and_tail() {
     let undisturbed = World::new(Kafka::Embedded);
     undisturbed.run_to_end();
-    let places = undisturbed.sql(PLACES);
+    let end = End::of(&undisturbed);
 
     let moved = lost_with_nothing_but_a_tail(Kafka::Embedded);
     for point in
@@ -82,15 +108,12 @@ fn a_machine_that_is_lost_again_and_again_is_replaced_from_checkpoint_and_tail()
     }
     moved.run_to_end();
     assert!(moved.tails_made_again() >= 1, "no tail was made again");
-    assert_eq!(moved.sql(PLACES), places);
-    assert_eq!(moved.sql(FIRING), undisturbed.sql(FIRING));
-    // The change logs name each change once, without a gap, whoever wrote them.
-    assert_eq!(moved.sql(TWICE), serde_json::json!([]));
+    end.is_that_of(&moved);
     moved.rules_verify();
     // Stopped in order, it leaves a last checkpoint: a new machine has nothing to make again, and all of the state.
     assert!(moved.lose_the_shards());
     moved.run_to_end();
-    assert_eq!(moved.sql(PLACES), places);
+    assert_eq!(moved.sql(PLACES), end.places);
     moved.rules_verify();
 }
 
@@ -98,8 +121,8 @@ fn a_machine_that_is_lost_again_and_again_is_replaced_from_checkpoint_and_tail()
 fn lost_tables_are_loaded_at_once_from_the_std_topics_whatever_dies_meanwhile() {
     let world = World::new(Kafka::Embedded);
     world.run_to_end();
-    let (places, firing) = (world.sql(PLACES), world.sql(FIRING));
-    assert!(firing.as_array().is_some_and(|firing| !firing.is_empty()), "something is warned of");
+    let end = End::of(&world);
+    assert!(end.firing.as_array().is_some_and(|firing| !firing.is_empty()), "something is warned of");
     assert_eq!(world.loads_done(), 0, "frames that come one by one are applied in batches");
 
     world.lose_shards_and_lake();
@@ -110,9 +133,7 @@ fn lost_tables_are_loaded_at_once_from_the_std_topics_whatever_dies_meanwhile() 
     world.run_to_end();
     // One was in place when the process died last, or two that were loaded beside each other.
     assert!((2..=3).contains(&world.loads_done()), "{} loads", world.loads_done());
-    assert_eq!(world.sql(PLACES), places);
-    assert_eq!(world.sql(FIRING), firing);
-    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    end.is_that_of(&world);
     assert!(world.accounting_balances());
     world.rules_verify();
 }
@@ -121,7 +142,7 @@ fn lost_tables_are_loaded_at_once_from_the_std_topics_whatever_dies_meanwhile() 
 fn shards_that_move_are_loaded_at_once_whatever_dies_or_is_lost_meanwhile() {
     let world = World::new(Kafka::Embedded);
     world.run_to_end();
-    let (places, firing) = (world.sql(PLACES), world.sql(FIRING));
+    let end = End::of(&world);
     world.with_checkpoints();
     world.lose_shards_and_lake();
     // The same machine goes on, and then another one each time.
@@ -134,14 +155,12 @@ fn shards_that_move_are_loaded_at_once_whatever_dies_or_is_lost_meanwhile() {
         world.run_to_end();
         assert!(world.loads_done() > before);
         assert_eq!(world.tails_made_again(), 0, "a load is in no tail");
-        assert_eq!(world.sql(PLACES), places);
-        assert_eq!(world.sql(FIRING), firing);
-        assert_eq!(world.sql(TWICE), serde_json::json!([]));
+        end.is_that_of(&world);
         world.rules_verify();
         // Wherever it goes next, it has all of it.
         assert!(world.lose_the_shards());
         world.run_to_end();
-        assert_eq!(world.sql(PLACES), places);
+        assert_eq!(world.sql(PLACES), end.places);
         world.lose_checkpoints();
         if !is_lost {
             world.lose_shards_and_lake();
@@ -153,7 +172,7 @@ fn shards_that_move_are_loaded_at_once_whatever_dies_or_is_lost_meanwhile() {
 fn shards_follow_their_group_from_process_to_process() {
     let undisturbed = World::new(Kafka::Embedded);
     undisturbed.run_to_end();
-    let places = undisturbed.sql(PLACES);
+    let end = End::of(&undisturbed);
 
     let world = World::new(Kafka::Embedded);
     world.with_checkpoints();
@@ -177,14 +196,12 @@ fn shards_follow_their_group_from_process_to_process() {
     // In order: nobody waits for the session.
     second.stop();
     first.until("it has all at the end", |held| held == [0, 1, 2, 3]);
-    world.until_places(places.as_array().unwrap().len());
+    world.until_places(end.places());
     first.stop();
     reads.stop();
 
     world.run_to_end();
-    assert_eq!(world.sql(PLACES), places);
-    assert_eq!(world.sql(FIRING), undisturbed.sql(FIRING));
-    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    end.is_that_of(&world);
     world.rules_verify();
 }
 
@@ -193,7 +210,7 @@ fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_anot
     let Some(world) = World::in_object_store(Kafka::Embedded) else { return };
     let undisturbed = World::new(Kafka::Embedded);
     undisturbed.run_to_end();
-    let places = undisturbed.sql(PLACES);
+    let end = End::of(&undisturbed);
 
     world.with_checkpoints();
     let reads = world.reads();
@@ -206,16 +223,14 @@ fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_anot
     world.store().way().meets(Trouble::AnswersLost(5));
     first.kill();
     second.until("it has those of the dead", |held| held == [0, 1, 2, 3]);
-    world.until_places(places.as_array().unwrap().len());
+    world.until_places(end.places());
     second.stop();
     reads.stop();
 
     // On a third machine, from what lies in the store.
     world.run_to_end();
     assert_eq!(world.store().way().trouble(), Trouble::AnswersLost(0), "answers were lost");
-    assert_eq!(world.sql(PLACES), places);
-    assert_eq!(world.sql(FIRING), undisturbed.sql(FIRING));
-    assert_eq!(world.sql(TWICE), serde_json::json!([]));
+    end.is_that_of(&world);
     world.rules_verify();
     world.read_with_python();
     let absent =

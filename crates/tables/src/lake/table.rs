@@ -38,7 +38,7 @@ use crate::{Error, objects};
 
 /// An open Delta table and its single writer.
 pub struct Table {
-    name: String,
+    pub(super) name: String,
     url: Url,
     delta: DeltaTable,
     schema: SchemaRef,
@@ -76,9 +76,9 @@ pub fn owner_application(shard: u32) -> String {
 }
 
 /// So often other processes may be faster with a commit.
-const ATTEMPTS_MAX: usize = 50;
+pub(super) const ATTEMPTS_MAX: usize = 50;
 
-fn fail(doing: &'static str, table: &str) -> impl FnOnce(DeltaTableError) -> Error {
+pub(super) fn fail(doing: &'static str, table: &str) -> impl FnOnce(DeltaTableError) -> Error {
     let table = table.to_owned();
     move |source| Error::Delta { doing, table, source: Box::new(source) }
 }
@@ -275,40 +275,7 @@ impl Table {
         Ok(())
     }
 
-    /// Nobody has taken one of these shards, as far as this handle has looked.
-    pub async fn check_owners(&mut self, owners: &[(u32, u64)]) -> Result<(), Error> {
-        for &(shard, epoch) in owners {
-            if self.position(&owner_application(shard)).await? > Some(epoch) {
-                return Err(Error::Revoked { shard, epoch });
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes the shards' epochs in the table: whatever an earlier owner was about to commit does not succeed any more.
-    pub async fn fence(&mut self, owners: &[(u32, u64)]) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS_MAX {
-            self.refresh().await?;
-            self.check_owners(owners).await?;
-            let mut positions = Vec::new();
-            for &(shard, epoch) in owners {
-                if self.position(&owner_application(shard)).await? != Some(epoch) {
-                    positions.push((owner_application(shard), epoch));
-                }
-            }
-            if positions.is_empty() {
-                return Ok(());
-            }
-            match self.try_commit(&Commit { positions, ..Commit::default() }).await {
-                Err(Error::OtherWriter { .. }) => {}
-                done => return done.map(drop),
-            }
-        }
-        let source = DeltaTableError::generic("other processes were faster again and again");
-        Err(fail("fencing", &self.name)(source))
-    }
-
-    async fn try_commit(&mut self, commit: &Commit) -> Result<u64, Error> {
+    pub(super) async fn try_commit(&mut self, commit: &Commit) -> Result<u64, Error> {
         let mut actions: Vec<Action> = Vec::new();
         let replacing = commit.replace_all || !commit.replace_buckets.is_empty();
         if replacing {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use yibiao_records::{CrashPoint, crash::CRASH_AT};
 use yibiao_synth::{ElectricityApi, Plan, hazard_messages, serve_electricity, write_city};
-use yibiao_topics::{Cleanup, Client, ClientConfig, NextOffset, Outgoing, TopicPartition, TopicSpec};
+use yibiao_topics::{Cleanup, Client, ClientConfig, Outgoing, TopicSpec};
 
 use crate::{running::Running, store::Store};
 
@@ -21,7 +21,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// What goes wrong, which batches a restored shard made again, and which were loaded.
 const LOG: &str = "warn,yibiao_fusion::replay=info,yibiao_fusion::load=info";
 const TOKEN: &str = "end-to-end";
-const HAZARDS: &str = "grid.hazards.v1";
+pub(super) const HAZARDS: &str = "grid.hazards.v1";
 const BUCKET: &str = "fusion";
 /// A run that takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -34,9 +34,9 @@ pub enum Kafka {
 }
 
 pub struct World {
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     dir: tempfile::TempDir,
-    bootstrap: String,
+    pub(super) bootstrap: String,
     broker: Option<Child>,
     electricity: Option<ElectricityApi>,
     /// Where checkpoints and lake lie, if not in folders.
@@ -44,7 +44,7 @@ pub struct World {
 }
 
 /// One city for all tests: it is only read.
-fn city() -> &'static Path {
+pub(super) fn city() -> &'static Path {
     static CITY: OnceLock<tempfile::TempDir> = OnceLock::new();
     CITY.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
@@ -299,64 +299,6 @@ impl World {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 
-    pub fn sources_contain(&self, text: &str) -> bool {
-        let file = city().join("city/sources/police/housing-registrations");
-        let mut files = std::fs::read_dir(file).unwrap().flatten();
-        files.any(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).contains(text))
-    }
-
-    /// Reads every record of every topic of ours and every row of every table.
-    pub fn assert_absent_everywhere(&self, text: &str) {
-        self.runtime.block_on(self.assert_absent_in_topics(text));
-        for folder in ["lake", "deliveries/jiangsu", "deliveries/nanjing", "deliveries/suzhou"] {
-            let tables = self.sql_at(
-                folder,
-                "select table_name from information_schema.tables where table_schema = 'public'",
-            );
-            for table in tables.as_array().unwrap() {
-                let name = table["table_name"].as_str().unwrap();
-                let rows = self.sql_at(folder, &format!("select * from {name}")).to_string();
-                assert!(!rows.contains(text), "{folder}/{name} holds {text}");
-            }
-        }
-        for file in walk(&self.path("data")) {
-            assert!(!holds(&std::fs::read(&file).unwrap(), text), "{} holds {text}", file.display());
-        }
-        let log = std::fs::read_to_string(self.path("run.log")).unwrap();
-        assert!(!log.contains(text), "the log holds {text}");
-    }
-
-    async fn assert_absent_in_topics(&self, text: &str) {
-        let client = Client::new(&ClientConfig::at(&self.bootstrap)).unwrap();
-        let mut read = 0;
-        for (topic, partitions) in client.topics().await.unwrap() {
-            if topic == HAZARDS {
-                continue; // the department's own
-            }
-            for partition in 0..partitions {
-                let tp = TopicPartition::new(topic.as_str(), partition as i32);
-                let end = client.watermarks(&tp).await.unwrap().high;
-                if end == NextOffset::START {
-                    continue;
-                }
-                let mut reader = client.reader("canaries", vec![(tp.clone(), NextOffset::START)]).unwrap();
-                let mut next = NextOffset::START;
-                while next < end {
-                    let batch = reader.next_batch(1000, Duration::from_secs(1)).await.unwrap();
-                    for message in &batch.messages {
-                        read += 1;
-                        let mut bytes = message.value().unwrap_or_default().to_vec();
-                        bytes.extend_from_slice(message.key().unwrap_or_default());
-                        message.headers().for_each(|(_, value)| bytes.extend_from_slice(value));
-                        assert!(!holds(&bytes, text), "{tp} holds {text}");
-                    }
-                    next = batch.next_offsets().into_iter().map(|(_, next)| next).max().unwrap_or(next);
-                }
-            }
-        }
-        assert!(read > 1000, "{read} records were read");
-    }
-
     /// deltalake and polars read the same rows as we do.
     pub fn read_with_python(&self) {
         let Some(python) = std::env::var_os("YIBIAO_PYTHON") else {
@@ -470,11 +412,6 @@ fn config(dir: &Path, city: &Path, bootstrap: &str, electricity: &str) -> String
     text
 }
 
-/// Whether the bytes hold an ASCII text; what is not UTF-8 is replaced, which ASCII never is.
-fn holds(bytes: &[u8], text: &str) -> bool {
-    String::from_utf8_lossy(bytes).contains(text)
-}
-
 /// None where it runs longer than `time`.
 fn wait(child: &mut Child, time: Duration) -> Option<std::process::ExitStatus> {
     let until = Instant::now() + time;
@@ -487,15 +424,4 @@ fn wait(child: &mut Child, time: Duration) -> Option<std::process::ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn walk(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.path() {
-            path if path.is_dir() => files.extend(walk(&path)),
-            path => files.push(path),
-        }
-    }
-    files
 }
