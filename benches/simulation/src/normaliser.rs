@@ -399,7 +399,16 @@ fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
     };
     let key = Some(message.key.as_slice()).filter(|key| !key.is_empty());
     let value = message.value.as_deref();
-    RawRecord { offset, timestamp_ms: message.timestamp_ms, key, value, provenance, origin, revised }
+    RawRecord {
+        offset,
+        timestamp_ms: message.timestamp_ms,
+        key,
+        value,
+        provenance,
+        origin,
+        revised,
+        gazetteer: None,
+    }
 }
 
 struct Sending<'a> {

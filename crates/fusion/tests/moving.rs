@@ -26,7 +26,7 @@ use yibiao_fusion::{Applier, Incoming, Rules, replay, verify};
 use yibiao_records::{Change, NextOffset, Value};
 use yibiao_tables::{
     Error, Lake, Projector, Shard, Tables,
-    checkpoint::{Checkpointer, Checkpoints, acquire},
+    checkpoint::{Checkpointer, Checkpoints, Subject, acquire},
     lake::{ChangeSource, Layout},
     objects::{self, Limits, Settings},
     shard::BatchEnd,
@@ -290,10 +290,10 @@ async fn taken_at(world: &World, at: usize) -> (usize, Result<(), Error>) {
     // What it does afterwards has no effect either, whatever it is.
     if passed.load(Ordering::Relaxed) > at {
         let zombie = first.projector.project_once().await.unwrap_err();
-        assert!(matches!(zombie, Error::Revoked { shard: 0, epoch: 1 }), "{zombie}");
+        assert!(matches!(zombie, Error::Revoked { of: Subject::Shard(0), epoch: 1 }), "{zombie}");
         first.go_on(world, 44, 1).await;
         let zombie = first.checkpointer.all().await.unwrap_err();
-        assert!(matches!(zombie, Error::Revoked { shard: 0, epoch: 1 }), "{zombie}");
+        assert!(matches!(zombie, Error::Revoked { of: Subject::Shard(0), epoch: 1 }), "{zombie}");
     }
     (passed.load(Ordering::Relaxed), ended)
 }
@@ -321,7 +321,7 @@ async fn zombies(step: usize, shared: impl Fn(usize, &Path) -> String) {
         let world = World::sharing(&shared(at, dir.path()), dir.path(), &facts);
         let (boundaries, ended) = taken_at(&world, at).await;
         match &ended {
-            Err(Error::Revoked { shard: 0, epoch: 1 }) => revoked += 1,
+            Err(Error::Revoked { of: Subject::Shard(0), epoch: 1 }) => revoked += 1,
             // It was through already.
             ended => assert!(ended.is_ok() && at + 2 >= boundaries, "at {at} of {boundaries}: {ended:?}"),
         }

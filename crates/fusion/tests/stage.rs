@@ -17,7 +17,7 @@ use yibiao_fusion::{Config, FirstLoad, Fusion, Progress, Rules, verify};
 use yibiao_records::{Fact, FactKinds, FrameBuilder, FrameHeader, PlaceId, RawPosition, Value};
 use yibiao_tables::{
     Error, Lake, Projector, Shard, Tables,
-    checkpoint::{Checkpointer, Checkpoints, acquire, found},
+    checkpoint::{Checkpointer, Checkpoints, Subject, acquire, found},
 };
 use yibiao_topics::{Client, ClientConfig, Layout, Outgoing, Producer, message::header};
 
@@ -439,7 +439,7 @@ async fn whoever_lost_the_shard_while_it_was_loaded_puts_neither_state_nor_check
     copy(&dir.path().join("late/."), &store);
     assert!(project(&lake, &sleeper).await.is_err());
     let lost = found(&lake, sleeper, &bench.tables, &options()).await.map(drop).unwrap_err();
-    assert!(matches!(lost, Error::Revoked { shard: 0, epoch: 2 }), "{lost}");
+    assert!(matches!(lost, Error::Revoked { of: Subject::Shard(0), epoch: 2 }), "{lost}");
     project(&lake, &owner).await.unwrap();
     drop(owner);
     for name in ["c", "a"] {

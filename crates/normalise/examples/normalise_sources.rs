@@ -258,6 +258,7 @@ impl Record {
             provenance: Some(&self.provenance),
             origin: None,
             revised: false,
+            gazetteer: None,
         }
     }
 }

@@ -43,6 +43,23 @@ pub struct Config {
     pub state_write_buffer_mib: u64,
     /// Synchronise the state to disk at every commit: a power cut then costs no repetition.
     pub state_synchronised: bool,
+    /// Where checkpoints of the normaliser lie: a folder or `s3://bucket/prefix`. With it another process or machine may take
+    /// it over; without it, it stays with this one.
+    pub checkpoints: Option<String>,
+    /// The least time between two checkpoints.
+    #[serde(with = "yibiao_topics::duration")]
+    pub checkpoint_every: Duration,
+    /// Checkpoints that are kept; at least two.
+    pub checkpoints_kept: usize,
+    /// A consumer group gives the normaliser to one of the processes that follow it, and to another when that one is away.
+    /// Needs `checkpoints`.
+    pub follow: bool,
+    /// A process that the group has not heard of for so long is out, and another gets the normaliser.
+    #[serde(with = "yibiao_topics::duration")]
+    pub session: Duration,
+    /// How long a process may take to let go of it in order. Then another gets it anyway.
+    #[serde(with = "yibiao_topics::duration")]
+    pub hand_over: Duration,
 }
 
 impl Default for Config {
@@ -62,6 +79,12 @@ impl Default for Config {
             state_cache_mib: 32,
             state_write_buffer_mib: 32,
             state_synchronised: false,
+            checkpoints: None,
+            checkpoint_every: Duration::from_secs(300),
+            checkpoints_kept: 3,
+            follow: false,
+            session: Duration::from_secs(15),
+            hand_over: Duration::from_secs(60),
         }
     }
 }
@@ -74,7 +97,8 @@ impl Config {
         }
     }
 
-    pub(crate) fn state(&self) -> Options {
+    /// Of the state store.
+    pub fn state(&self) -> Options {
         Options {
             cache_bytes: self.state_cache_mib << 20,
             write_buffer_bytes: self.state_write_buffer_mib << 20,

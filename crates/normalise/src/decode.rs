@@ -4,11 +4,16 @@ use yibiao_contracts::{Decoded, Decoder};
 use yibiao_records::Reason;
 use yibiao_topics::Message;
 
+use crate::announce::Announcement;
+
 /// The header of a replayed record: the raw offset, in decimal, at which it first came.
 pub const ORIGIN: &str = "origin";
 
 /// The header of a record that is asked again because another gazetteer answers otherwise; its `origin` is there too.
 pub const REVISED: &str = "revised";
+
+/// The header of a record that only says which gazetteer is in force behind it, see [`crate::announce`].
+pub const GAZETTEER: &str = "gazetteer";
 
 /// A raw record as this stage sees it: borrowed from the reader's batch.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +31,8 @@ pub struct RawRecord<'a> {
     pub origin: Option<i64>,
     /// It came before, and is asked again by another gazetteer.
     pub revised: bool,
+    /// The header [`GAZETTEER`].
+    pub gazetteer: Option<&'a [u8]>,
 }
 
 impl<'a> RawRecord<'a> {
@@ -38,6 +45,7 @@ impl<'a> RawRecord<'a> {
             provenance: None,
             origin: None,
             revised: false,
+            gazetteer: None,
         };
         for (name, value) in message.headers() {
             if name == b"provenance" {
@@ -46,6 +54,8 @@ impl<'a> RawRecord<'a> {
                 record.origin = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             } else if name == REVISED.as_bytes() {
                 record.revised = true;
+            } else if name == GAZETTEER.as_bytes() {
+                record.gazetteer = Some(value);
             }
         }
         record
@@ -56,6 +66,11 @@ impl<'a> RawRecord<'a> {
         let provenance = self.provenance.filter(|_| self.key.is_none() && self.value.is_none())?;
         let view = ProvenanceView::scan(provenance);
         view.ends_dump.then_some(view.dump)
+    }
+
+    /// What it announces, if it says nothing else.
+    pub fn announces(&self) -> Option<Announcement<'a>> {
+        Announcement::parse(self.gazetteer.filter(|_| self.key.is_none() && self.value.is_none())?)
     }
 
     /// Where this version first came.

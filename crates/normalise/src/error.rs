@@ -63,6 +63,12 @@ pub enum Error {
     Interrupted,
     #[error("reading the cursor of {what}: {detail}; forget the cursor to begin anew")]
     Cursor { what: String, detail: String },
+    #[error("{source}")]
+    Custody { source: Box<dyn std::error::Error + Send + Sync>, fault: Fault },
+    #[error(
+        "the gazetteer {version}, by which {feed} was resolved last, cannot be read ({source}): remove the folders {state} and {gazetteer}, which come back from the newest checkpoint"
+    )]
+    GazetteerLost { version: String, feed: String, state: PathBuf, gazetteer: PathBuf, source: Box<Error> },
     #[error("stopped by a test before a commit")]
     StoppedByTest,
 }
@@ -89,6 +95,8 @@ impl Error {
             | Error::NoStandardAddresses { .. }
             | Error::Cursor { .. }
             | Error::Thread { .. } => Fault::OPERATOR,
+            Error::Custody { fault, .. } => *fault,
+            Error::GazetteerLost { .. } => Fault::OPERATOR,
             Error::Interrupted => Fault::OUTSIDE,
             Error::Frame(_) | Error::Unbalanced { .. } | Error::Panicked { .. } | Error::StoppedByTest => {
                 Fault::OURS

@@ -19,7 +19,7 @@ mod held;
 mod job;
 mod standard;
 
-pub use build::{Builder, Report};
+pub use build::{Builder, Facts, Report};
 pub use ended::Ended;
 pub use folder::Folder;
 pub use standard::Columns as StandardColumns;
@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 use yibiao_address::{PlaceView, Resolver};
 
-use crate::Error;
+use crate::{Error, announce::Spread};
 
 /// One open gazetteer and what resolves by it.
 pub struct Edition {
@@ -94,6 +94,7 @@ struct Shared {
     open: Mutex<BTreeMap<String, Weak<Edition>>>,
     /// What is in force and cannot be read, once that was told.
     unreadable: Mutex<Option<String>>,
+    spread: Spread,
 }
 
 impl Editions {
@@ -104,6 +105,7 @@ impl Editions {
             current: watch::Sender::new(None),
             open: Mutex::default(),
             unreadable: Mutex::default(),
+            spread: Spread::default(),
         }));
         editions.refresh()?;
         Ok(editions)
@@ -111,6 +113,11 @@ impl Editions {
 
     pub fn folder(&self) -> &Folder {
         &self.0.folder
+    }
+
+    /// How far the last announcement has come, where the normaliser moves.
+    pub fn spread(&self) -> &Spread {
+        &self.0.spread
     }
 
     /// Notices a new `CURRENT`, and tells those who subscribed. True where there was one.

@@ -17,9 +17,10 @@
 //! [`emit`] frames and rejections; [`state`] what is known; [`same`] what is remembered of it; [`shard`] all of these for one raw partition; [`run`] threads, batches and commits;
 //! [`accounting`] received = accepted + quarantined + unchanged; [`gazetteer`] which gazetteer is in force and
 //! how one is made; [`quarantine`] what of it counts; [`replay`] quarantined records once more; [`revise`] records once more that another gazetteer
-//! answers otherwise; [`events`] what is logged and counted.
+//! answers otherwise; [`announce`] which gazetteer is in force, where the normaliser moves; [`events`] what is logged and counted.
 
 pub mod accounting;
+pub mod announce;
 pub mod config;
 pub mod decode;
 pub mod diff;
@@ -39,10 +40,12 @@ pub mod source;
 pub mod state;
 
 pub use accounting::{Accounting, Counts, FeedAccount, PartitionAccount};
+pub use announce::Custodian;
 pub use config::Config;
 pub use error::Error;
 pub use gazetteer::{
-    Builder as GazetteerBuilder, Editions, Folder as GazetteerFolder, Report as GazetteerReport,
+    Builder as GazetteerBuilder, Editions, Facts as GazetteerFacts, Folder as GazetteerFolder,
+    Report as GazetteerReport,
 };
 pub use replay::{Replayed, replay};
 pub use run::Normaliser;

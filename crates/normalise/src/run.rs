@@ -10,6 +10,9 @@
 //!
 //! Shards that define places and shards that resolve addresses have workers of their own, as the latter wait for a
 //! gazetteer, which is made of what the former send.
+//!
+//! Where the normaliser moves ([`crate::announce`]), a copy of the state is made before anything is sent, and gazetteers come
+//! into force by what the raw topics say.
 
 mod worker;
 
@@ -26,14 +29,15 @@ use std::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use yibiao_contracts::Contract;
-use yibiao_records::{FactKinds, FeedId, TopicPartition};
+use yibiao_records::{FactKinds, FeedId, TopicPartition, fault::Retry};
 use yibiao_topics::Client;
 
 use crate::{
     Config, Error,
     accounting::Accounting,
+    announce::{self, Announcer, Custodian},
     events,
-    gazetteer::{Editions, Folder},
+    gazetteer::{Edition, Editions, Folder},
     revise::{Revised, Reviser},
     shard::{FrameLimits, Shard},
     source::{PLACE_KIND, PlaceSource},
@@ -64,6 +68,8 @@ struct Shared {
     editions: Editions,
     accounting: Accounting,
     before_commit: Option<BeforeCommit>,
+    /// Set where the normaliser moves.
+    custodian: Option<Arc<dyn Custodian>>,
 }
 
 impl Normaliser {
@@ -102,6 +108,7 @@ impl Normaliser {
             editions,
             accounting,
             before_commit: None,
+            custodian: None,
         };
         Ok(Self { shared, contracts, sources })
     }
@@ -123,6 +130,18 @@ impl Normaliser {
         self.shared.editions.clone()
     }
 
+    /// What the stage knows; for who copies it.
+    pub fn state(&self) -> State {
+        self.shared.state.clone()
+    }
+
+    /// The normaliser moves: this one keeps its state where others find it.
+    pub fn kept_by(mut self, custodian: Arc<dyn Custodian>) -> Self {
+        self.shared.custodian = Some(custodian);
+        self.shared.editions.spread().begin();
+        self
+    }
+
     /// For tests of what a crash leaves behind.
     #[doc(hidden)]
     pub fn before_commit(mut self, hook: BeforeCommit) -> Self {
@@ -137,7 +156,8 @@ impl Normaliser {
         let stop = shutdown.child_token();
         // Whoever drops this future has the workers end too.
         let _ends_with_us = stop.clone().drop_guard();
-        let (defining, resolving) = self.shards().await?;
+        let (mut defining, mut resolving) = self.shards().await?;
+        let founded = self.found(&mut defining, &mut resolving).await?;
         let Self { shared, contracts: _, sources } = self;
         for (feed, source) in &sources {
             shared.accounting.waits(feed, source.needs_gazetteer());
@@ -153,7 +173,9 @@ impl Normaliser {
         ];
         crew.start_reviser(&resolving);
         crew.start("defines", defining)?;
-        let waiting = tokio::spawn(crew.start_with_gazetteer(resolving));
+        let waiting = Ended { name: "starting workers".into(), sender: crew.ended.clone(), told: false };
+        let waiting =
+            tokio::spawn(async move { waiting.tell(crew.start_with_gazetteer(resolving, founded).await) });
 
         let mut outcome = Ok(());
         while let Some(end) = ends.recv().await {
@@ -165,19 +187,17 @@ impl Normaliser {
             }
         }
         stop.cancel();
-        let started =
-            waiting.await.unwrap_or_else(|_| Err(Error::Panicked { name: "starting workers".into() }));
-        for task in watching {
+        for task in watching.into_iter().chain([waiting]) {
             // They end at `stop` and return nothing.
             let _ = task.await;
         }
         shared.state.persist()?;
-        outcome.and(started)
+        outcome
     }
 
     /// All shards where their last commit left them: those that define places, and those that resolve addresses.
     async fn shards(&self) -> Result<(Vec<Shard>, Vec<Shard>), Error> {
-        let Shared { config, kinds, client, state, editions, .. } = &self.shared;
+        let Shared { config, kinds, client, state, editions, custodian, .. } = &self.shared;
         let topics = client.topics().await?;
         let partitions = |topic: String| {
             let found = topics.get(&topic).copied();
@@ -211,6 +231,15 @@ impl Normaliser {
                             shard.held_until = end;
                             shard.edition = Some(edition);
                         }
+                        Err(error) if custodian.is_some() => {
+                            return Err(Error::GazetteerLost {
+                                version,
+                                feed: id.feed.to_string(),
+                                state: state.path().to_path_buf(),
+                                gazetteer: editions.folder().path().to_path_buf(),
+                                source: Box::new(error),
+                            });
+                        }
                         Err(error) => {
                             tracing::warn!(%error, feed = %id.feed, partition, "the gazetteer of the last commit is gone, the newest is taken");
                         }
@@ -221,6 +250,47 @@ impl Normaliser {
         }
         Ok((defining, resolving))
     }
+
+    /// Where the normaliser moves: puts the state where others find it, before anything is sent of what it says. Gives the
+    /// epoch, and the gazetteer that is in force for feeds that had none, if there is one.
+    async fn found(&self, defining: &mut [Shard], resolving: &mut [Shard]) -> Result<Option<Founded>, Error> {
+        let Some(custodian) = &self.shared.custodian else { return Ok(None) };
+        let mut commit = self.shared.state.begin();
+        for shard in defining.iter_mut().chain(resolving.iter_mut()) {
+            if shard.rest(false) {
+                commit.shard(&shard.id, &shard.record);
+            }
+        }
+        commit.commit()?;
+        if resolving.is_empty() {
+            self.shared.editions.spread().end();
+        }
+        let current = self.shared.editions.subscribe().borrow().clone();
+        found(&self.shared.state, custodian, current, resolving).await.map(Some)
+    }
+}
+
+/// Under which the stage goes on, where the normaliser moves.
+struct Founded {
+    epoch: u64,
+    edition: Option<Arc<Edition>>,
+}
+
+/// Gives a gazetteer to the shards that have none, and has the state copied.
+async fn found(
+    state: &State,
+    custodian: &Arc<dyn Custodian>,
+    edition: Option<Arc<Edition>>,
+    shards: &mut [Shard],
+) -> Result<Founded, Error> {
+    let mut commit = state.begin();
+    for shard in shards {
+        if edition.as_ref().is_some_and(|edition| shard.take_first_edition(edition)) {
+            commit.shard(&shard.id, &shard.record);
+        }
+    }
+    commit.commit()?;
+    Ok(Founded { epoch: custodian.found().await?, edition })
 }
 
 /// Refuses two feeds whose records would lie together in the state: what a full dump lacks is told by going through
@@ -251,7 +321,11 @@ struct Crew {
 }
 
 impl Crew {
-    async fn start_with_gazetteer(self, shards: Vec<Shard>) -> Result<(), Error> {
+    async fn start_with_gazetteer(
+        self,
+        mut shards: Vec<Shard>,
+        founded: Option<Founded>,
+    ) -> Result<(), Error> {
         if shards.is_empty() {
             return Ok(());
         }
@@ -267,11 +341,46 @@ impl Crew {
             () = self.stop.cancelled() => return Ok(()),
             there = editions.wait_for(Option::is_some) => if there.is_err() { return Ok(()) },
         }
+        if let Some(founded) = founded {
+            self.announce(founded, &mut shards).await?;
+        }
         for shard in &shards {
             self.shared.accounting.waits(&shard.id.feed, false);
         }
         self.shared.accounting.touch();
         self.start("resolves", shards)
+    }
+
+    /// Where the normaliser moves: tells the raw partitions which gazetteer is in force, now and whenever it is another.
+    async fn announce(&self, mut founded: Founded, shards: &mut [Shard]) -> Result<(), Error> {
+        let Shared { client, state, editions, custodian: Some(custodian), .. } = &self.shared else {
+            return Ok(());
+        };
+        while founded.edition.is_none() {
+            let current = editions.subscribe().borrow().clone();
+            founded = match found(state, custodian, current, shards).await {
+                Err(error) if error.fault().retry == Retry::Later => {
+                    tracing::warn!(%error, retry_in = ?announce::PAUSE, "feeds with addresses cannot begin");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(announce::PAUSE) => continue,
+                    }
+                }
+                founded => founded?,
+            };
+        }
+        let Founded { epoch, edition: Some(edition) } = founded else { return Ok(()) };
+        let announcer = Announcer {
+            client: client.clone(),
+            editions: editions.clone(),
+            custodian: custodian.clone(),
+            partitions: shards.iter().map(|shard| shard.raw.clone()).collect(),
+        };
+        announcer.announce(epoch, &edition).await?;
+        let ended = Ended { name: "announce".into(), sender: self.ended.clone(), told: false };
+        let (told, stop) = (edition.version().to_owned(), self.stop.clone());
+        tokio::spawn(async move { ended.tell(announcer.run(told, stop).await) });
+        Ok(())
     }
 
     /// Has records asked again by each gazetteer that their shard takes.

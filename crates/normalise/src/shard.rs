@@ -26,6 +26,7 @@ use yibiao_records::{FactId, FactKinds, FrameHeader, NextOffset, TopicPartition}
 
 use crate::{
     Error,
+    announce::Announcement,
     decode::{self, RawRecord, Refusal},
     diff::{
         Claim, Decision, Known, Located, Said, Version, diff, is_same, is_settled, is_superseded, refused,
@@ -83,6 +84,9 @@ pub struct Shard {
     /// Lists of dumps that have ended: number and how many.
     forget: Vec<(u64, u32)>,
 }
+
+/// Gives the gazetteer of a version.
+pub type EditionOf<'a> = &'a mut dyn FnMut(&str) -> Result<Arc<Edition>, Error>;
 
 /// The limits of a shard's frames.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +159,34 @@ impl Shard {
         self.record.gazetteer_since = self.record.next;
         self.edition = Some(current.clone());
         true
+    }
+
+    /// Takes the gazetteer by which what stands before the first announcement is resolved: it is to be in the copy under which
+    /// anything is sent ([`crate::announce::Custodian`]). False where it has one.
+    pub fn take_first_edition(&mut self, current: &Arc<Edition>) -> bool {
+        self.edition.is_none() && self.take_edition(current)
+    }
+
+    /// Passes a record that only says which gazetteer is in force behind it, which `edition` gives by its version. Where the
+    /// normaliser does not move, or a later epoch has spoken, it says nothing. What it is counted as: nothing.
+    pub fn pass_announcement(
+        &mut self,
+        offset: i64,
+        announced: Option<(Announcement<'_>, EditionOf<'_>)>,
+    ) -> Result<bool, Error> {
+        self.record.next = NextOffset::after(offset);
+        let Some((Announcement { epoch, version }, edition)) = announced else { return Ok(false) };
+        if epoch < self.record.announced || !self.source.needs_gazetteer() {
+            return Ok(false);
+        }
+        self.record.announced = epoch;
+        if self.edition.as_ref().is_some_and(|edition| edition.version() == version) {
+            return Ok(false);
+        }
+        self.edition = Some(edition(version)?);
+        self.record.gazetteer_version = Some(version.to_owned());
+        self.record.gazetteer_since = self.record.next;
+        Ok(true)
     }
 
     fn contract(&self) -> String {

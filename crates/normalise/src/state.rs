@@ -9,6 +9,7 @@
 //! | `shards`    | `<department>/<feed>` 0x1f partition              | [`ShardRecord`] as JSON       |
 //! | `about`     | `std_partitions`                                  | the number, decimal           |
 //! | `about`     | `revised` 0x1f and the shard's key                | the gazetteer by which its records were asked again |
+//! | `about`     | `note` 0x1f and a name                            | a word of whoever keeps the state |
 
 mod key;
 mod known;
@@ -62,6 +63,9 @@ pub struct ShardRecord {
     /// The first raw offset that is resolved by it: a gazetteer that comes back is another change.
     #[serde(default)]
     pub gazetteer_since: NextOffset,
+    /// The highest epoch that has announced a gazetteer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub announced: u64,
     /// Of everything in the contract by which records are read, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
@@ -74,6 +78,10 @@ pub struct ShardRecord {
     /// What was refused before its end is not to come true by a replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole_dump: Option<Whole>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl ShardRecord {
@@ -124,6 +132,28 @@ impl State {
         self.0.path()
     }
 
+    /// A copy of the whole state in the folder `to`, which [`State::open`] opens, and how far it is in each raw partition.
+    /// Commits wait for some links only.
+    pub fn copy(&self, to: &Path) -> Result<BTreeMap<ShardId, NextOffset>, Error> {
+        let snapshot = self.0.checkpoint(to)?;
+        let shards = self.shards_in(snapshot.prefix(SHARDS, b""))?;
+        Ok(shards.into_iter().map(|(id, record)| (id, record.next)).collect())
+    }
+
+    /// A word that is kept with the state; empty where it is not there.
+    pub fn note(&self, name: &str) -> Result<String, Error> {
+        let bytes = self.0.get(ABOUT, note_key(name))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default())
+    }
+
+    /// Durably.
+    pub fn put_note(&self, name: &str, text: &str) -> Result<(), Error> {
+        let mut batch = self.0.batch();
+        batch.put(ABOUT, note_key(name), text.as_bytes());
+        batch.commit()?;
+        self.persist()
+    }
+
     /// For simulations, which use one store for many runs.
     #[doc(hidden)]
     pub fn store(&self) -> &Store {
@@ -139,8 +169,15 @@ impl State {
 
     /// Every shard that was ever committed.
     pub fn shards(&self) -> Result<BTreeMap<ShardId, ShardRecord>, Error> {
+        self.shards_in(self.0.prefix(SHARDS, b""))
+    }
+
+    fn shards_in(
+        &self,
+        pairs: impl Iterator<Item = Result<(Bytes, Bytes), yibiao_state::Error>>,
+    ) -> Result<BTreeMap<ShardId, ShardRecord>, Error> {
         let mut shards = BTreeMap::new();
-        for pair in self.0.prefix(SHARDS, b"") {
+        for pair in pairs {
             let (key, value) = pair?;
             let id = std::str::from_utf8(&key)
                 .ok()
@@ -321,6 +358,10 @@ impl Commit {
     pub fn commit(self) -> Result<(), Error> {
         Ok(self.0.commit()?)
     }
+}
+
+fn note_key(name: &str) -> Vec<u8> {
+    format!("note\u{1f}{name}").into_bytes()
 }
 
 fn revised_key(id: &ShardId) -> Vec<u8> {

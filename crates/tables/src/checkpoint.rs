@@ -1,4 +1,5 @@
-//! Shards that move: their checkpoints in an object store, and whose each shard is.
+//! Shards that move: their checkpoints in an object store, and whose each shard is. The normaliser moves by the same means, but
+//! for the tail: what it decides stands in the raw topics.
 //!
 //! ```text
 //!  shard-<p>/owner-<epoch>.json                 who owns the shard; made once, the highest epoch counts
@@ -12,10 +13,11 @@
 //! the state here is the one that the earlier owner wrote; make the batches of the tail again. Then the shard is where the
 //! earlier owner had brought the lake, or beyond, and goes on freely.
 //!
-//! In reading order: [`owner`]; [`manifest`]; [`upload`]; [`restore`]; [`tail`]; [`acquire`]; [`keep`] checkpoints from time to
+//! In reading order: [`owner`]; [`Claims`] what a state says of its owner; [`manifest`]; [`upload`]; [`restore`]; [`tail`]; [`acquire`]; [`keep`] checkpoints from time to
 //! time.
 
 pub mod acquire;
+mod claims;
 pub mod keep;
 pub mod manifest;
 pub mod owner;
@@ -30,10 +32,11 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 use url::Url;
 
 pub use acquire::{acquire, found};
+pub use claims::{Claims, set_aside};
 pub use keep::Checkpointer;
 pub use manifest::Manifest;
-pub use owner::Owner;
-pub use upload::Uploads;
+pub use owner::{Owner, new_claim};
+pub use upload::{Reached, Uploads};
 
 use crate::{Error, objects};
 
@@ -44,11 +47,35 @@ pub struct Checkpoints {
     store: Arc<dyn ObjectStore>,
 }
 
-/// Where the checkpoints of one shard lie.
+/// What has an owner and checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A fusion shard.
+    Shard(u32),
+    /// The one that judges raw records.
+    Normaliser,
+}
+
+impl From<u32> for Subject {
+    fn from(shard: u32) -> Self {
+        Self::Shard(shard)
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Subject::Shard(number) => write!(f, "shard {number}"),
+            Subject::Normaliser => f.write_str("the normaliser"),
+        }
+    }
+}
+
+/// Where the checkpoints of one subject lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     store: Arc<dyn ObjectStore>,
-    pub shard: u32,
+    pub subject: Subject,
 }
 
 impl Checkpoints {
@@ -65,8 +92,8 @@ impl Checkpoints {
         objects::prove(&self.url).await
     }
 
-    pub(crate) fn folder(&self, shard: u32) -> Folder {
-        Folder { store: self.store.clone(), shard }
+    pub(crate) fn folder(&self, subject: Subject) -> Folder {
+        Folder { store: self.store.clone(), subject }
     }
 }
 
@@ -77,11 +104,14 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(object_store::Error) 
 
 impl Folder {
     fn root(&self) -> Path {
-        Path::from(format!("shard-{}", self.shard))
+        match self.subject {
+            Subject::Shard(number) => Path::from(format!("shard-{number}")),
+            Subject::Normaliser => Path::from("normaliser"),
+        }
     }
 
     fn path(&self, name: &str) -> Path {
-        Path::from(format!("shard-{}/{name}", self.shard))
+        Path::from(format!("{}/{name}", self.root()))
     }
 
     /// What is wrong with an object, as an error.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use yibiao_records::{Fault, SchemaError};
 
-use crate::objects::Advice;
+use crate::{checkpoint::Subject, objects::Advice};
 
 /// One problem of a specification, with where it stands and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +75,9 @@ pub enum Error {
     )]
     LakeAhead { shard: u32, lake: u64, state: u64 },
     #[error(
-        "shard {shard} belongs to somebody else now (this process had it in epoch {epoch}): nothing more is written; start again to take it back, or let the other one go on"
+        "{of} belongs to somebody else now (this process had it in epoch {epoch}): nothing more is written; start again to take it back, or let the other one go on"
     )]
-    Revoked { shard: u32, epoch: u64 },
+    Revoked { of: Subject, epoch: u64 },
     #[error(
         "shard {shard} has an owner, and this process knows no place for checkpoints: set fusion.checkpoints to the one that was used"
     )]
@@ -93,13 +93,13 @@ pub enum Error {
     )]
     Checkpoint { path: String, what: String },
     #[error(
-        "the tail of shard {shard} cannot be made again: {what}; restore the lake and the shard's checkpoints together, or replay into a new folder and lake"
+        "the tail of {of} cannot be made again: {what}; restore the lake and the shard's checkpoints together, or replay into a new folder and lake"
     )]
-    Tail { shard: u32, what: String },
+    Tail { of: Subject, what: String },
     #[error(
-        "the state of shard {shard} was written in epoch {state}, the checkpoints' store knows only {store}: is fusion.checkpoints another place than before?"
+        "the state of {of} was written in epoch {state}, the checkpoints' store knows only {store}: is the configured place for checkpoints another one than before?"
     )]
-    OtherCheckpoints { shard: u32, state: u64, store: u64 },
+    OtherCheckpoints { of: Subject, state: u64, store: u64 },
     #[error("writing {path} failed; is the disk full? {source}")]
     Write { path: PathBuf, source: std::io::Error },
     #[error("a background task of the tables ended unexpectedly: {0}")]

@@ -37,7 +37,7 @@ use crate::{
 };
 use names::Names;
 
-pub use custody::{Claims, Deed};
+pub use custody::Deed;
 pub use ends::BatchEnd;
 pub use load::{Loading, Packed};
 pub use state::{Alarm, Daily, DailySeries, Due, MarkKey, Origin, PlaceState, Silence, StoredFact, Winner};

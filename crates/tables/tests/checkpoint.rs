@@ -12,7 +12,7 @@ use yibiao_records::{FactKinds, PlaceId, Value};
 use yibiao_state::Options;
 use yibiao_tables::{
     Error, Lake, Shard, Tables,
-    checkpoint::{Checkpointer, Checkpoints, Manifest, acquire, manifest::hash},
+    checkpoint::{Checkpointer, Checkpoints, Manifest, Subject, acquire, manifest::hash},
     lake::Layout,
     shard::PlaceState,
 };
@@ -137,7 +137,7 @@ fn read(manifest: &Path) -> Manifest {
     let bytes = fs::read(manifest).unwrap();
     let shard = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let shard: u32 = shard.strip_prefix("shard-").unwrap().parse().unwrap();
-    Manifest::from_bytes(&bytes, shard, &format!("format 2, shard {shard}, 4 buckets")).unwrap()
+    Manifest::from_bytes(&bytes, shard.into(), &format!("format 2, shard {shard}, 4 buckets")).unwrap()
 }
 
 /// A checkpoint of shard 0 and one of shard 1.
@@ -255,7 +255,10 @@ async fn a_state_is_not_used_with_another_place_for_checkpoints() {
     drop(world.take("a", 0).await.unwrap());
     fs::rename(world.path("checkpoints"), world.path("elsewhere")).unwrap();
     let error = world.take("a", 0).await.unwrap_err();
-    assert!(matches!(error, Error::OtherCheckpoints { shard: 0, state: 1, store: 0 }), "{error}");
+    assert!(
+        matches!(error, Error::OtherCheckpoints { of: Subject::Shard(0), state: 1, store: 0 }),
+        "{error}"
+    );
     assert!(world.path("a/shard-0").exists());
 }
 
@@ -266,8 +269,8 @@ async fn an_owner_takes_the_next_epoch_only_where_nobody_else_has() {
     let (first, _) = checkpoints.take(3, "a").await.unwrap();
     let second = first.renew("b").await.unwrap();
     assert_eq!((second.epoch(), second.base_epoch()), (2, None));
-    assert!(matches!(first.renew("c").await, Err(Error::Revoked { shard: 3, epoch: 1 })));
+    assert!(matches!(first.renew("c").await, Err(Error::Revoked { of: Subject::Shard(3), epoch: 1 })));
     let (third, before) = checkpoints.take(3, "d").await.unwrap();
     assert_eq!((third.epoch(), before.epoch, &*before.claim), (3, 2, "b"));
-    assert!(matches!(second.renew("e").await, Err(Error::Revoked { shard: 3, epoch: 2 })));
+    assert!(matches!(second.renew("e").await, Err(Error::Revoked { of: Subject::Shard(3), epoch: 2 })));
 }

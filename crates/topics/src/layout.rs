@@ -3,12 +3,14 @@
 //! | topic | key | value | headers |
 //! |---|---|---|---|
 //! | `raw.<department>.<feed>` | the source's primary key | the record's untouched bytes | `provenance` |
+//! | | none | none: which gazetteer is in force behind it, where the normaliser moves | `gazetteer` |
 //! | `quarantine.<department>.<feed>` | as raw | as raw | `provenance`, `rejection` |
 //! | `std.<kind>` | none: the partition is the place's shard | a frame of facts (Arrow IPC) | `frame` |
 //! | `changes.<table>` | place id | a change of a fused row | |
 //! | `centre.<id>.warnings` | warning id | a warning (JSON) | |
 //! | `yibiao.cursors` | feed id | where its connector resumes | |
 //! | `yibiao.shards` | | nothing: a group deals out its partitions, which stand for the fusion shards | |
+//! | `yibiao.normaliser` | | nothing: a group gives its one partition, which stands for the normaliser, to one process | |
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,6 +24,9 @@ pub const CURSORS: &str = "yibiao.cursors";
 
 /// The name of the topic whose partitions stand for the fusion shards.
 pub const SHARDS: &str = "yibiao.shards";
+
+/// The name of the topic whose one partition stands for the normaliser.
+pub const NORMALISER: &str = "yibiao.normaliser";
 
 /// When records leave a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +147,11 @@ impl Layout {
     pub fn shards(&self) -> TopicSpec {
         let cleanup = Cleanup::Delete { retention: Some(self.std_retention) };
         self.spec(SHARDS.to_owned(), self.std_partitions, cleanup)
+    }
+
+    pub fn normaliser(&self) -> TopicSpec {
+        let cleanup = Cleanup::Delete { retention: Some(self.std_retention) };
+        self.spec(NORMALISER.to_owned(), 1, cleanup)
     }
 }
 

@@ -143,8 +143,20 @@ impl Config {
         Ok(())
     }
 
+    /// Whether the normaliser stays here or moves must be possible.
+    pub fn check_normaliser(&self) -> Result<()> {
+        if self.normalise.follow && self.normalise.checkpoints.is_none() {
+            bail!(
+                "normalise.follow lets the normaliser come and go: that needs normalise.checkpoints, by which it moves"
+            );
+        }
+        Ok(())
+    }
+
     /// For those who have all shards for themselves, beside the processes that take the real ones from each other.
     pub fn with_own_shards(mut self) -> Self {
+        self.normalise.checkpoints = None;
+        self.normalise.follow = false;
         self.fusion.checkpoints = None;
         self.fusion.shards.clear();
         self.fusion.follow = false;

@@ -5,11 +5,13 @@
 //!  all other connectors ─► normalise ◄────────────┘ ─► fusion ─► projection ─► delivery
 //! ```
 
+mod custody;
 mod drain;
 mod follow;
 mod gazetteer_keeper;
 mod generation;
 mod group;
+mod normalising;
 mod shadow;
 mod shards;
 
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use yibiao_connectors::{Mode, Progress as ConnectorProgress};
 use yibiao_contracts::Contract;
 use yibiao_delivery::Delivery;
-use yibiao_normalise::{Accounting, Normaliser};
+use yibiao_normalise::Accounting;
 use yibiao_records::FeedId;
 use yibiao_tables::{Lake, Live, Shard, checkpoint::Checkpointer, lake};
 use yibiao_topics::{Client, TopicSpec};
@@ -62,6 +64,8 @@ pub struct Pipeline {
     keeper: Option<gazetteer_keeper::Keeper>,
     delivery: Option<Delivery>,
     checkpointer: Option<Arc<tokio::sync::Mutex<Checkpointer>>>,
+    /// Where the normaliser moves, and no group gives it.
+    custody: Option<Arc<custody::Custody>>,
     /// None for a shadow, which has a folder of its own.
     in_use: Option<InUse>,
 }
@@ -118,6 +122,7 @@ impl Pipeline {
             keeper: None,
             delivery: None,
             checkpointer: None,
+            custody: None,
             in_use: None,
             config,
         })
@@ -131,6 +136,7 @@ impl Pipeline {
             .chain(self.installation.kinds.iter().map(|kind| of.std(&kind.name)))
             .chain([of.cursors()])
             .chain(self.config.fusion.follow.then(|| of.shards()))
+            .chain(self.config.normalise.follow.then(|| of.normaliser()))
             .collect()
     }
 
@@ -146,7 +152,7 @@ impl Pipeline {
     /// Starts every stage but the connectors.
     pub async fn start(&mut self) -> Result<()> {
         if self.runs(Stage::Normalise) {
-            self.start_normalise()?;
+            self.start_normalise().await?;
         }
         if self.runs(Stage::Fusion) {
             self.start_fusion().await?;
@@ -167,35 +173,6 @@ impl Pipeline {
             ended.with_context(|| format!("the stage {name} failed"))?;
             Ok(name)
         });
-    }
-
-    fn start_normalise(&mut self) -> Result<()> {
-        let normaliser = Normaliser::open(
-            self.config.normalise.clone(),
-            self.installation.contracts.iter().cloned().collect(),
-            self.installation.kinds.clone(),
-            self.client.clone(),
-            &self.layout.normalise,
-            &self.layout.gazetteer,
-        )?
-        .only(&self.feeds);
-        self.accounting = Some(normaliser.accounting());
-        let mut stages = self.status.stages();
-        stages.accounting = Some(normaliser.accounting());
-        stages.editions = Some(normaliser.editions());
-        drop(stages);
-        if self.builds_gazetteer {
-            self.keeper = Some(gazetteer_keeper::Keeper::new(
-                &normaliser,
-                &self.installation.kinds,
-                &self.client,
-                &self.config.normalise,
-                self.gazetteer_feeds(),
-            )?);
-        }
-        let shutdown = self.shutdown.clone();
-        self.spawn("normalise", async move { Ok(normaliser.run(shutdown).await?) });
-        Ok(())
     }
 
     async fn start_fusion(&mut self) -> Result<()> {

@@ -4,7 +4,12 @@
 //! retention does not matter, and memory does not grow with the number of places. Frames that were sent twice change
 //! nothing: a fact is replaced only by one from a later raw position.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use yibiao_address::BuildReport;
@@ -51,6 +56,18 @@ pub struct Report {
     pub built: BuildReport,
 }
 
+/// The facts that gazetteers are made of.
+#[derive(Debug, Clone)]
+pub struct Facts(Store);
+
+impl Facts {
+    /// A copy in the folder `to`, from which a builder goes on.
+    pub fn copy(&self, to: &Path) -> Result<(), Error> {
+        self.0.checkpoint(to)?;
+        Ok(())
+    }
+}
+
 /// Builds gazetteers into the folder of `editions` and puts them in force there. One process builds.
 pub struct Builder {
     editions: Editions,
@@ -91,13 +108,23 @@ impl Builder {
         })
     }
 
+    pub fn facts(&self) -> Facts {
+        Facts(self.store.clone())
+    }
+
     /// Reads the topics up to the end that they have now, makes a gazetteer, and puts it in force.
     pub async fn build(&mut self) -> Result<Report, Error> {
         let facts_read = self.gather_all().await?;
+        let folder = self.editions.folder();
+        // Where it is announced, shards may need those before it, which only the folder has.
+        let kept = match self.editions.spread().is_everywhere(folder.current()?.as_deref()) {
+            true => self.kept.max(1),
+            false => usize::MAX,
+        };
         let job = Job {
-            folder: self.editions.folder().clone(),
+            folder: folder.clone(),
             store: self.store.clone(),
-            kept: self.kept,
+            kept,
             overlay_percent: self.overlay_percent,
             facts_read,
         };

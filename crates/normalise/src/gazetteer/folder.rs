@@ -86,9 +86,10 @@ impl Folder {
             .and_then(|()| fs::rename(unfinished, &path))
             .map_err(failed("naming the gazetteer", &path))?;
         CrashPoint::GazetteerNamed.pass();
+        let before = self.current()?.filter(|_| kept > 0);
         self.put_in_force(version)?;
         CrashPoint::GazetteerInForce.pass();
-        self.prune(version, kept)
+        self.prune(version, before.as_deref(), kept)
     }
 
     fn put_in_force(&self, version: &str) -> Result<(), Error> {
@@ -111,7 +112,29 @@ impl Folder {
         to.put_in_force(version)
     }
 
-    fn prune(&self, current: &str, kept: usize) -> Result<(), Error> {
+    /// Makes the folder `to` with all that is here and never changes, and with what is in force. A build that is under way is not in it.
+    pub fn copy(&self, to: &Path) -> Result<(), Error> {
+        let copy = Folder::new(to)?;
+        // First, and it stays when a later one is put in force meanwhile.
+        let current = self.current()?;
+        let listing = failed("listing the gazetteer folder", &self.0);
+        for entry in fs::read_dir(&self.0).map_err(&listing)? {
+            let name = entry.map_err(&listing)?.file_name();
+            let is_whole = |name: &str| name.starts_with("gazetteer-") && !name.ends_with(".unfinished");
+            if !name.to_str().is_some_and(is_whole) {
+                continue;
+            }
+            let from = self.0.join(&name);
+            match share(&from, &copy.0.join(&name)) {
+                // An old one that was just removed.
+                Err(Error::File { .. }) if !from.exists() => {}
+                shared => shared?,
+            }
+        }
+        current.map_or(Ok(()), |version| copy.put_in_force(&version))
+    }
+
+    fn prune(&self, current: &str, before: Option<&str>, kept: usize) -> Result<(), Error> {
         let listing = failed("listing the gazetteer folder", &self.0);
         let mut old: Vec<(SystemTime, String)> = fs::read_dir(&self.0)
             .map_err(listing)?
@@ -123,7 +146,8 @@ impl Folder {
                 (version != current).then(|| (changed, version.to_owned()))
             })
             .collect();
-        old.sort();
+        // The one before is the newest, whatever the files' times say: those that came back from a copy are of one age.
+        old.sort_by_key(|(changed, version)| (before == Some(version), *changed));
         let surplus = old.len().saturating_sub(kept);
         let stay: Vec<String> = old.split_off(surplus).into_iter().map(|(_, version)| version).collect();
         let in_use = |version: &str| {

@@ -13,6 +13,7 @@ use yibiao_topics::{Batch, Message, Outgoing, Producer, Reader, message::header}
 use super::Shared;
 use crate::{
     Error,
+    announce::Announcement,
     decode::{ORIGIN, RawRecord},
     emit::Outlet,
     events,
@@ -130,6 +131,10 @@ impl Worker {
     /// not outlive the knowledge of it in a power cut. See [`Shard::take_edition`].
     fn take_editions(&mut self) -> Result<(), Error> {
         let Some(current) = self.editions.borrow_and_update().clone() else { return Ok(()) };
+        if self.shared.custodian.is_some() {
+            // The raw topics say when.
+            return Ok(());
+        }
         let mut commit = None;
         for shard in &mut self.shards {
             if !shard.take_edition(&current) {
@@ -179,7 +184,7 @@ impl Worker {
     }
 
     /// Judges and commits what has not been taken yet: of each shard up to the end of a dump, or that end, which may
-    /// take several rounds. False: everything was.
+    /// take several rounds, or up to an announcement, or that. False: everything was.
     fn judge_round(
         &mut self,
         parts: &[Vec<Message>],
@@ -189,20 +194,29 @@ impl Worker {
         runtime: &Handle,
     ) -> Result<bool, Error> {
         let state = &self.shared.state;
-        let mut shown = Vec::new();
+        let (mut shown, mut announced) = (Vec::new(), Vec::new());
         for (index, (shard, messages)) in self.shards.iter_mut().zip(parts).enumerate() {
             let rest = &messages[taken[index]..];
             let Some(first) = rest.first() else { continue };
             let before = shard.record.counts.clone();
-            let run = rest.iter().position(ends_dump);
+            let run = rest.iter().position(stands_alone);
             let run = &rest[..run.unwrap_or(rest.len())];
             shard.begin(state, &self.same, run.iter().map(RawRecord::of))?;
             for message in run {
                 shard.take(&RawRecord::of(message), state, places, outlet)?;
             }
             taken[index] += run.len();
-            if run.is_empty() && shard.end_dump(&RawRecord::of(first), state, outlet)? {
-                taken[index] += 1;
+            if run.is_empty() {
+                let record = RawRecord::of(first);
+                let is_done = match record.announces() {
+                    Some(announcement) => {
+                        pass_announcement(&self.shared, shard, record.offset, announcement)?;
+                        announced.push(announcement.epoch);
+                        true
+                    }
+                    None => shard.end_dump(&record, state, outlet)?,
+                };
+                taken[index] += usize::from(is_done);
             }
             shard.finish(outlet)?;
             shown.push((index, before, run.last().unwrap_or(first).timestamp_ms));
@@ -222,6 +236,7 @@ impl Worker {
         }
         commit.commit()?;
         CrashPoint::NormaliseCommitted.pass();
+        announced.into_iter().for_each(|epoch| self.shared.editions.spread().passed(epoch));
         self.shared.accounting.committed(shown.iter().map(|(index, ..)| {
             let shard = &self.shards[*index];
             (&shard.id, &shard.record)
@@ -247,8 +262,25 @@ impl Worker {
     }
 }
 
-fn ends_dump(message: &Message) -> bool {
-    message.key().is_none() && message.value().is_none() && RawRecord::of(message).ends_dump().is_some()
+/// Whether it is no record of the feed, but the end of a dump or an announcement.
+fn stands_alone(message: &Message) -> bool {
+    let record = || RawRecord::of(message);
+    let is_empty = message.key().is_none() && message.value().is_none();
+    is_empty && (record().ends_dump().is_some() || record().announces().is_some())
+}
+
+fn pass_announcement(
+    shared: &Shared,
+    shard: &mut Shard,
+    offset: i64,
+    announced: Announcement<'_>,
+) -> Result<(), Error> {
+    let mut edition = |version: &str| shared.editions.edition(version);
+    let obeyed = shared.custodian.is_some().then_some((announced, &mut edition as _));
+    if shard.pass_announcement(offset, obeyed)? {
+        tracing::info!(feed = %shard.id.feed, partition = shard.id.partition, version = announced.version, next = %shard.record.next, "resolving by another gazetteer");
+    }
+    Ok(())
 }
 
 fn value_bytes(messages: &[Message]) -> usize {

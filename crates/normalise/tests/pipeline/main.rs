@@ -5,6 +5,7 @@ mod bad_input;
 mod broker;
 mod changes;
 mod dumps;
+mod moves;
 mod properties;
 mod revise;
 mod same;

@@ -1,6 +1,6 @@
 //! The stage as it runs, with a broker of its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use tempfile::TempDir;
@@ -69,8 +69,12 @@ impl Site {
     }
 
     pub fn open(&self) -> Normaliser {
+        self.open_in(self.dir.path())
+    }
+
+    pub fn open_in(&self, folder: &Path) -> Normaliser {
         let contracts = self.contracts.values().cloned().collect();
-        let (state, gazetteer) = (self.dir.path().join("state"), self.dir.path().join("gazetteer"));
+        let (state, gazetteer) = (folder.join("state"), folder.join("gazetteer"));
         Normaliser::open(
             self.config(),
             contracts,
@@ -83,11 +87,7 @@ impl Site {
     }
 
     pub fn run(&self) -> Running {
-        let normaliser = self.open();
-        let (accounting, editions) = (normaliser.accounting(), normaliser.editions());
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(normaliser.run(stop.clone()));
-        Running { accounting, editions, stop, task }
+        Running::start(self.open())
     }
 
     pub async fn produce(&self, feed: &str, records: &[String], columns: Option<&str>) {
@@ -152,6 +152,13 @@ impl Site {
 }
 
 impl Running {
+    pub fn start(normaliser: Normaliser) -> Self {
+        let (accounting, editions) = (normaliser.accounting(), normaliser.editions());
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(normaliser.run(stop.clone()));
+        Self { accounting, editions, stop, task }
+    }
+
     pub async fn received(&self, feed: &str, count: u64) {
         let feed = feed.parse().unwrap();
         let reached = self.accounting.wait_until(|feeds| {

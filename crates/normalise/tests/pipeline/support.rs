@@ -217,6 +217,7 @@ impl Bench {
                 provenance: Some(provenance),
                 origin: raw.origin,
                 revised: raw.revised,
+                gazetteer: None,
             })
             .collect();
         self.shard.begin(&self.state, &self.same, borrowed.iter().copied()).unwrap();
@@ -244,6 +245,7 @@ impl Bench {
             provenance: Some(&provenance),
             origin: None,
             revised: false,
+            gazetteer: None,
         };
         for step in 0.. {
             self.shard.begin(&self.state, &self.same, std::iter::empty()).unwrap();

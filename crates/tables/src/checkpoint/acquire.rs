@@ -1,21 +1,16 @@
 //! Taking shards, step by step; see the module above for the order.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use yibiao_records::CrashPoint;
 use yibiao_state::Options;
 
-use super::{
-    Checkpointer, Checkpoints, Owner,
-    owner::{Before, new_claim},
-};
-use crate::{Error, Lake, Shard, Tables, shard::Claims};
+use super::{Checkpointer, Checkpoints, Owner, claims::set_aside, owner::new_claim};
+use crate::{Error, Lake, Shard, Tables};
 
 /// One shard on its way.
 struct Taken {
+    number: u32,
     owner: Owner,
     claim: String,
     dir: PathBuf,
@@ -38,7 +33,7 @@ pub async fn acquire(
     for (number, dir) in shards {
         taken.push(take(checkpoints, *number, dir, tables, options).await?);
     }
-    let owners: Vec<_> = taken.iter().map(|taken| (taken.owner.shard(), taken.owner.epoch())).collect();
+    let owners: Vec<_> = taken.iter().map(|taken| (taken.number, taken.owner.epoch())).collect();
     lake.fence(&owners).await?;
     let mut shards = Vec::new();
     for taken in taken {
@@ -64,7 +59,7 @@ pub async fn found(lake: &Lake, shard: Shard, tables: &Tables, options: &Options
     CrashPoint::LoadFounded.pass();
     lake.fence(&[(number, owner.epoch())]).await?;
     drop(shard);
-    Taken { owner, claim, dir, is_newest: true }.open(tables, options).await
+    Taken { number, owner, claim, dir, is_newest: true }.open(tables, options).await
 }
 
 async fn take(
@@ -83,26 +78,18 @@ async fn take(
     }
     let (owner, before) = checkpoints.take(number, &claim).await?;
     let is_newest = match &claims {
-        Some(claims) => is_newest(number, claims, &before)?,
+        Some(claims) => claims.is_newest(number.into(), &before)?,
         None => false,
     };
-    Ok(Taken { owner, claim, dir: dir.to_path_buf(), is_newest })
-}
-
-/// Whether nobody else has gone on from this state.
-fn is_newest(shard: u32, claims: &Claims, before: &Before) -> Result<bool, Error> {
-    if claims.epoch > before.epoch {
-        return Err(Error::OtherCheckpoints { shard, state: claims.epoch, store: before.epoch });
-    }
-    Ok(before.epoch == 0 || claims.has(&before.claim))
+    Ok(Taken { number, owner, claim, dir: dir.to_path_buf(), is_newest })
 }
 
 impl Taken {
     async fn open(self, tables: &Tables, options: &Options) -> Result<Shard, Error> {
-        let number = self.owner.shard();
+        let number = self.number;
         if !self.is_newest {
-            set_aside(number, &self.dir)?;
-            self.owner.restore(&self.dir, tables).await?;
+            set_aside(number.into(), &self.dir)?;
+            self.owner.restore(&self.dir, &Shard::layout(number, tables)).await?;
         }
         let shard = Shard::open(&self.dir, number, tables, options)?;
         let tail = self.owner.take_over_tail(shard.view().last_batch()?).await?;
@@ -110,18 +97,4 @@ impl Taken {
         shard.take_custody(self.owner, &self.claim, tail)?;
         Ok(shard)
     }
-}
-
-/// Others have gone on from an earlier state than the one here: it is kept beside, and only the last such.
-fn set_aside(shard: u32, dir: &Path) -> Result<(), Error> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    let to = dir.with_extension("superseded");
-    tracing::warn!(shard, to = %to.display(), "somebody else had the shard since: the state here is set aside");
-    let moved = match fs::remove_dir_all(&to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::rename(dir, &to),
-    };
-    moved.map_err(|source| Error::Write { path: to, source })
 }

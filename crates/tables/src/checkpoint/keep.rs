@@ -97,8 +97,9 @@ impl Checkpointer {
             .map_err(|error| Error::Task(error.to_string()))??;
         let batch = at.batch;
         let copied = began.elapsed();
+        let layout = Shard::layout(shard.number(), shard.tables());
         let uploads = self.uploads.entry(shard.number()).or_default();
-        let uploaded = uploads.upload(owner, shard, &beside, at, self.kept).await?;
+        let uploaded = uploads.upload(owner, &layout, &beside, at, self.kept).await?;
         clear(&beside)?;
         metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
             .increment(uploaded.bytes_new);

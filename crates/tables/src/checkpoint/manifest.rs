@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::Subject;
+
 /// Of manifests; another one is not read.
 pub const FORMAT: u32 = 1;
 
@@ -29,18 +31,20 @@ impl Name {
     }
 }
 
-/// One checkpoint of one shard.
+/// One checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub format: u32,
-    pub shard: u32,
-    /// Of the shard's state: its own format, number and buckets.
+    /// None: of the normaliser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u32>,
+    /// What the state says of itself: its own format; of a shard also its number and buckets.
     pub layout: String,
-    /// The last batch in it, and the change log's last sequence.
+    /// Of a shard the last batch in it, and the change log's last sequence.
     pub batch: u64,
     pub sequence: u64,
-    /// Where each std topic is read on.
+    /// Where each std or raw topic is read on.
     pub next: Vec<(String, i32, i64)>,
     pub made_at: String,
     /// The version of the program that made it.
@@ -54,7 +58,7 @@ pub struct Manifest {
 pub struct File {
     /// In the state's folder.
     pub path: String,
-    /// In the shard's folder of the checkpoints.
+    /// In the subject's folder of the checkpoints.
     pub object: String,
     pub bytes: u64,
     pub xxh3: String,
@@ -74,7 +78,7 @@ impl Manifest {
     }
 
     /// Or what is wrong with it.
-    pub fn from_bytes(bytes: &[u8], shard: u32, layout: &str) -> Result<Self, String> {
+    pub fn from_bytes(bytes: &[u8], subject: Subject, layout: &str) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
         let (body, checksum) = text.split_once('\n').ok_or("it ends before its checksum")?;
         if hash(body.as_bytes()) != checksum.trim_end() {
@@ -89,11 +93,9 @@ impl Manifest {
             return Err(format!("it has format {}, this program reads {FORMAT}", found.format));
         }
         let manifest: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
-        if manifest.shard != shard || manifest.layout != layout {
-            return Err(format!(
-                "it is of shard {} ({}), wanted is shard {shard} ({layout})",
-                manifest.shard, manifest.layout
-            ));
+        let found = manifest.shard.map_or(Subject::Normaliser, Subject::Shard);
+        if found != subject || manifest.layout != layout {
+            return Err(format!("it is of {found} ({}), wanted is {subject} ({layout})", manifest.layout));
         }
         let is_inside = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         match manifest.files.iter().find(|file| !is_inside(&file.path) || !is_inside(&file.object)) {

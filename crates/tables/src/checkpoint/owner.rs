@@ -8,13 +8,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoints, Folder, manifest::Name};
+use super::{Checkpoints, Folder, Subject, manifest::Name};
 use crate::Error;
 
 /// So often somebody else may be faster.
 const ATTEMPTS_MAX: usize = 20;
 
-/// The right to write one shard, until somebody takes the next epoch.
+/// The right to write one shard, or to keep the normaliser's state, until somebody takes the next epoch.
 #[derive(Debug)]
 pub struct Owner {
     pub(super) folder: Folder,
@@ -112,10 +112,11 @@ impl Folder {
 }
 
 impl Checkpoints {
-    /// Takes the next epoch of the shard. From now on the owner before can neither put a checkpoint that counts nor, once
+    /// Takes the next epoch. From now on the owner before can neither put a checkpoint that counts nor, once
     /// the lake is fenced, write to it.
-    pub async fn take(&self, shard: u32, claim: &str) -> Result<(Owner, Before), Error> {
-        let folder = self.folder(shard);
+    pub async fn take(&self, subject: impl Into<Subject>, claim: &str) -> Result<(Owner, Before), Error> {
+        let subject = subject.into();
+        let folder = self.folder(subject);
         for _ in 0..ATTEMPTS_MAX {
             let contents = folder.contents().await?;
             let before = match contents.epochs.last() {
@@ -126,17 +127,17 @@ impl Checkpoints {
             let epoch = before.epoch + 1;
             let record = Record::new(epoch, claim, base);
             if folder.create(&owner_name(epoch), record.to_bytes()).await? {
-                tracing::info!(shard, epoch, base = record.base, "shard taken");
+                tracing::info!(%subject, epoch, base = record.base, "taken");
                 return Ok((Owner { folder, epoch, base, tailed: AtomicU64::new(0) }, before));
             }
         }
-        Err(folder.damaged("owner", "others take the shard again and again"))
+        Err(folder.damaged("owner", "others take it again and again"))
     }
 }
 
 impl Owner {
-    pub fn shard(&self) -> u32 {
-        self.folder.shard
+    pub fn subject(&self) -> Subject {
+        self.folder.subject
     }
 
     pub fn epoch(&self) -> u64 {
@@ -154,13 +155,13 @@ impl Owner {
     }
 
     /// Takes the epoch after this one, so that the newest checkpoint of this one counts for whoever comes later. An error where
-    /// somebody else has the shard.
+    /// somebody else has it.
     pub async fn renew(&self, claim: &str) -> Result<Owner, Error> {
         let (folder, epoch) = (self.folder.clone(), self.epoch + 1);
         let base = folder.newest(&folder.contents().await?).await?;
         match folder.create(&owner_name(epoch), Record::new(epoch, claim, base).to_bytes()).await? {
             true => Ok(Owner { folder, epoch, base, tailed: AtomicU64::new(0) }),
-            false => Err(Error::Revoked { shard: self.shard(), epoch: self.epoch }),
+            false => Err(Error::Revoked { of: self.subject(), epoch: self.epoch }),
         }
     }
 
@@ -169,11 +170,11 @@ impl Owner {
         self.tailed.load(Ordering::Acquire)
     }
 
-    /// An error once somebody else has taken the shard.
+    /// An error once somebody else has taken it.
     pub async fn check(&self) -> Result<(), Error> {
         // Epochs are taken one by one.
         match self.folder.exists(&owner_name(self.epoch + 1)).await? {
-            true => Err(Error::Revoked { shard: self.shard(), epoch: self.epoch }),
+            true => Err(Error::Revoked { of: self.subject(), epoch: self.epoch }),
             false => Ok(()),
         }
     }

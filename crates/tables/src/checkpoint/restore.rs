@@ -1,4 +1,4 @@
-//! From a checkpoint to a folder that a shard opens.
+//! From a checkpoint to a folder that a state is opened from.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use super::{
     Manifest, Owner,
     manifest::{File, hash},
 };
-use crate::{Error, Shard, Tables};
+use crate::Error;
 
 impl Owner {
     /// Brings the newest checkpoint of the owners before into the folder `dir`, which must not be there. Gives None, and
-    /// makes nothing, where there is none yet. Whatever is damaged is refused.
-    pub async fn restore(&self, dir: &Path, tables: &Tables) -> Result<Option<Manifest>, Error> {
+    /// makes nothing, where there is none yet. Whatever is damaged, or of another `layout`, is refused.
+    pub async fn restore(&self, dir: &Path, layout: &str) -> Result<Option<Manifest>, Error> {
         let Some(base) = self.base() else { return Ok(None) };
-        let manifest = self.folder.manifest(base, &Shard::layout(self.shard(), tables)).await?;
+        let manifest = self.folder.manifest(base, layout).await?;
         let beside = dir.with_extension("restoring");
         let writing = |source| Error::Write { path: beside.clone(), source };
         match fs::remove_dir_all(&beside) {
@@ -36,13 +36,13 @@ impl Owner {
         fs::rename(&beside, dir).map_err(writing)?;
         let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
         tracing::info!(
-            shard = self.shard(),
+            subject = %self.subject(),
             checkpoint = %base,
             batch = manifest.batch,
             sequence = manifest.sequence,
             files = manifest.files.len(),
             bytes,
-            "shard restored"
+            "restored"
         );
         Ok(Some(manifest))
     }

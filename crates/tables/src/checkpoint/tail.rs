@@ -66,7 +66,7 @@ impl Owner {
         let wanted = after + 1..=last;
         if !wanted.clone().eq(tail.iter().map(|end| end.batch)) {
             return Err(Error::Tail {
-                shard: self.shard(),
+                of: self.subject(),
                 what: format!("batches {wanted:?} are wanted, and not all of them are there"),
             });
         }
@@ -82,7 +82,7 @@ impl Owner {
             let (Some(first), Some(last)) = (ends.first(), ends.last()) else { continue };
             if first.batch != self.tailed() + 1 {
                 return Err(Error::Tail {
-                    shard: self.shard(),
+                    of: self.subject(),
                     what: format!("batch {} cannot follow batch {}", first.batch, self.tailed()),
                 });
             }

@@ -1,4 +1,4 @@
-//! From a copy of the state to a checkpoint: only files that are not in the store yet travel.
+//! From a copy of a state to a checkpoint: only files that are not in the store yet travel.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    Folder, Owner,
+    Folder, Owner, Subject,
     manifest::{FORMAT, File, Manifest, Name, hash},
 };
-use crate::{Error, Shard, shard::View};
+use crate::{Error, shard::View};
 
 /// An owner that was revoked between its check and its last checkpoint must not count out the one that the next builds on.
 const KEPT_MIN: usize = 2;
@@ -39,6 +39,7 @@ struct Seen {
 /// How far a state is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
+    /// Of a shard; 0 of the normaliser.
     pub batch: u64,
     sequence: u64,
     next: Vec<(String, i32, i64)>,
@@ -49,6 +50,11 @@ impl Reached {
         let next = view.positions()?.into_iter();
         let next = next.map(|(of, next)| (of.topic.to_string(), of.partition, next.get()));
         Ok(Self { batch: view.last_batch()?, sequence: view.last_sequence(), next: next.collect() })
+    }
+
+    /// Of the normaliser: where each raw partition is read on.
+    pub fn raw(next: Vec<(String, i32, i64)>) -> Self {
+        Self { batch: 0, sequence: 0, next }
     }
 }
 
@@ -62,17 +68,18 @@ pub struct Uploaded {
 }
 
 impl Uploads {
-    /// Uploads the copy of the shard's state in `copy`, and keeps the last `kept` checkpoints.
+    /// Uploads the copy of a state in `copy`, and keeps the last `kept` checkpoints. `layout` is what the state says of
+    /// itself: only such a state is restored from it.
     pub async fn upload(
         &mut self,
         owner: &Owner,
-        shard: &Shard,
+        layout: &str,
         copy: &Path,
         at: Reached,
         kept: usize,
     ) -> Result<Uploaded, Error> {
         if self.manifests.is_empty() {
-            self.begin(owner, shard).await?;
+            self.begin(owner, layout).await?;
         }
         let (mut files, mut uploaded, mut seen) = (Vec::new(), Uploaded::default(), HashMap::new());
         for (path, found) in list(copy).map_err(reading(copy))? {
@@ -88,8 +95,11 @@ impl Uploads {
         }
         let manifest = Manifest {
             format: FORMAT,
-            shard: shard.number(),
-            layout: Shard::layout(shard.number(), shard.tables()),
+            shard: match owner.subject() {
+                Subject::Shard(number) => Some(number),
+                Subject::Normaliser => None,
+            },
+            layout: layout.to_owned(),
             batch: at.batch,
             sequence: at.sequence,
             next: at.next,
@@ -112,11 +122,10 @@ impl Uploads {
     }
 
     /// What the owners before have left that counts.
-    async fn begin(&mut self, owner: &Owner, shard: &Shard) -> Result<(), Error> {
+    async fn begin(&mut self, owner: &Owner, layout: &str) -> Result<(), Error> {
         let Some(base) = owner.base() else { return Ok(()) };
-        let layout = Shard::layout(shard.number(), shard.tables());
         // One that cannot be read is not restored from either, so nothing of it is kept.
-        if let Ok(manifest) = owner.folder.manifest(base, &layout).await {
+        if let Ok(manifest) = owner.folder.manifest(base, layout).await {
             self.stored = stored(&manifest);
             self.manifests.insert(base, manifest);
         }
@@ -221,6 +230,6 @@ impl Folder {
     pub(super) async fn manifest(&self, name: Name, layout: &str) -> Result<Manifest, Error> {
         let name = name.to_string();
         let bytes = self.get(&name).await?.ok_or_else(|| self.damaged(&name, "it is gone"))?;
-        Manifest::from_bytes(&bytes, self.shard, layout).map_err(|what| self.damaged(&name, what))
+        Manifest::from_bytes(&bytes, self.subject, layout).map_err(|what| self.damaged(&name, what))
     }
 }

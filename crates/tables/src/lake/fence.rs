@@ -24,7 +24,7 @@ impl Table {
     pub async fn check_owners(&mut self, owners: &[(u32, u64)]) -> Result<(), Error> {
         for &(shard, epoch) in owners {
             if self.position(&owner_application(shard)).await? > Some(epoch) {
-                return Err(Error::Revoked { shard, epoch });
+                return Err(Error::Revoked { of: shard.into(), epoch });
             }
         }
         Ok(())

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{BatchEnd, META_KEYSPACE, Shard, View, codec};
-use crate::{Error, checkpoint::Owner};
+use crate::{
+    Error,
+    checkpoint::{Claims, Owner},
+};
 
 const OWNER: &str = "owner";
 const CLAIMING: &str = "claiming";
@@ -23,24 +26,6 @@ pub(super) struct Custody {
     tail: Mutex<Vec<BatchEnd>>,
 }
 
-/// What a state says of who wrote it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// The epoch in which it was written last; 0 where it never had an owner.
-    pub epoch: u64,
-    /// Under which this epoch was taken.
-    pub claim: String,
-    /// Under which another one was about to be taken: a process may have died in between.
-    pub claiming: String,
-}
-
-impl Claims {
-    /// Whether the epoch that was taken under `claim` was taken for this state.
-    pub fn has(&self, claim: &str) -> bool {
-        !claim.is_empty() && (self.claim == claim || self.claiming == claim)
-    }
-}
-
 impl Shard {
     pub fn claims(&self) -> Result<Claims, Error> {
         let text = |name: &str| {
@@ -49,10 +34,7 @@ impl Shard {
                 bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
             )
         };
-        let owner = text(OWNER)?;
-        let (epoch, claim) = owner.split_once(' ').unwrap_or(("0", ""));
-        let epoch = epoch.parse().map_err(|_| self.corrupt("owner", format!("'{owner}'")))?;
-        Ok(Claims { epoch, claim: claim.to_owned(), claiming: text(CLAIMING)? })
+        Claims::parse(&text(OWNER)?, &text(CLAIMING)?).map_err(|e| self.corrupt("owner", e))
     }
 
     /// Notes, durably, that an epoch is about to be taken under `claim`.
@@ -92,7 +74,7 @@ impl Shard {
     /// So that the state is known again as the one that this owner wrote.
     fn note_owner(&self, owner: &Owner, claim: &str) -> Result<(), Error> {
         let mut batch = self.inner.store.batch();
-        batch.put(META_KEYSPACE, OWNER.as_bytes(), format!("{} {claim}", owner.epoch()).into_bytes());
+        batch.put(META_KEYSPACE, OWNER.as_bytes(), Claims::owned(owner.epoch(), claim).into_bytes());
         batch.commit()?;
         self.persist()
     }
@@ -132,7 +114,7 @@ impl Shard {
         let Some(owner) = self.owner() else { return Ok(()) };
         if !self.is_founded() {
             return Err(Error::Tail {
-                shard: self.number(),
+                of: self.number().into(),
                 what: "nobody else could make the state again: it is in no checkpoint that counts".into(),
             });
         }

@@ -31,8 +31,8 @@ impl Check {
                 None
             }
         };
-        problems
-            .extend(config.iter().filter_map(|config| config.check_shards().err()).map(|e| e.to_string()));
+        let moving = config.iter().flat_map(|config| [config.check_shards(), config.check_normaliser()]);
+        problems.extend(moving.filter_map(Result::err).map(|error| error.to_string()));
         let pipelines = config.as_ref().map_or(self.pipelines, |config| config.pipelines.clone());
         let kinds = installation::kinds(&pipelines)?;
         let mut feeds = 0;

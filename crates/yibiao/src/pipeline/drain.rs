@@ -151,6 +151,9 @@ impl Pipeline {
         }
         if first.is_ok() {
             self.last_checkpoint().await?;
+            if let Some(custody) = &self.custody {
+                custody.last().await?;
+            }
         }
         first
     }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
-use yibiao_normalise::{Accounting, Config, GazetteerBuilder, GazetteerReport, Normaliser};
+use yibiao_normalise::{Accounting, Config, GazetteerBuilder, GazetteerFacts, GazetteerReport, Normaliser};
 use yibiao_records::{FactKinds, FeedId};
 use yibiao_topics::Client;
 
@@ -32,6 +32,10 @@ impl Keeper {
         let builder = GazetteerBuilder::new(&normaliser.editions(), kinds, client, config)?;
         let (settled, pause) = (config.gazetteer_settled, config.gazetteer_pause);
         Ok(Self { builder, accounting: normaliser.accounting(), settled, pause, feeds })
+    }
+
+    pub fn facts(&self) -> GazetteerFacts {
+        self.builder.facts()
     }
 
     /// Builds of what has been normalised so far.

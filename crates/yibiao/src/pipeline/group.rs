@@ -20,7 +20,10 @@ use anyhow::Result;
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use yibiao_records::Retry;
-use yibiao_tables::{Live, Shard, checkpoint::Checkpointer};
+use yibiao_tables::{
+    Live, Shard,
+    checkpoint::{Checkpointer, Subject},
+};
 use yibiao_topics::{Group, Membership, layout::SHARDS};
 
 use super::{Pipeline, generation::Generation, shards::Fusing};
@@ -312,7 +315,7 @@ fn of_tables(error: &anyhow::Error) -> Option<&yibiao_tables::Error> {
 /// The shard that belongs to somebody else now.
 fn taken_by_others(error: &anyhow::Error) -> Option<u32> {
     match of_tables(error)? {
-        yibiao_tables::Error::Revoked { shard, .. } => Some(*shard),
+        yibiao_tables::Error::Revoked { of: Subject::Shard(shard), .. } => Some(*shard),
         _ => None,
     }
 }
@@ -344,7 +347,7 @@ mod tests {
 
     #[test]
     fn what_became_of_a_shard_is_known_whoever_tells() {
-        let revoked = || Error::Revoked { shard: 3, epoch: 1 };
+        let revoked = || Error::Revoked { of: Subject::Shard(3), epoch: 1 };
         assert_eq!(taken_by_others(&told(revoked())), Some(3));
         assert_eq!(taken_by_others(&told(yibiao_fusion::Error::Tables(revoked()))), Some(3));
         assert_eq!(taken_by_others(&told(Error::Owned { shard: 3 })), None);

@@ -17,10 +17,11 @@ use crate::{
 
 /// All that can be told before the shadow is brought to the ends of the raw topics.
 pub async fn check(config: &Config, name: &Name) -> Result<()> {
-    if config.lake.is_some() || config.fusion.checkpoints.is_some() {
+    if config.lake.is_some() || config.fusion.checkpoints.is_some() || config.normalise.checkpoints.is_some()
+    {
         bail!(
-            "a swap moves folders below {}: with `lake` outside it, or with shards that move (fusion.checkpoints), parts of \
-             the present lie elsewhere",
+            "a swap moves folders below {}: with `lake` outside it, or with shards or a normaliser that move (fusion.checkpoints, \
+             normalise.checkpoints), parts of the present lie elsewhere",
             config.data.display()
         );
     }

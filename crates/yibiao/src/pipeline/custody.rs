@@ -1,0 +1,263 @@
+//! The normaliser's state where others find it: its own, the gazetteers, and the facts that these are made of.
+//!
+//! ```text
+//!  take: the next epoch ─► is the state here the one that the owner before wrote? ── no ─► the newest checkpoint, in its place
+//!  found: checkpoint ─► the next epoch, whose record names it        (before anything is sent, and before a gazetteer is announced)
+//!  keep: a checkpoint from time to time; a last one when the stage has ended in order
+//! ```
+//!
+//! Epochs say whose checkpoints count, and nothing else: what two normalisers send at the same time is the same
+//! (docs/adr/0015).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use yibiao_normalise::{
+    Custodian, GazetteerFacts, GazetteerFolder, Normaliser,
+    state::{ShardId, State},
+};
+use yibiao_records::{NextOffset, Retry};
+use yibiao_tables::{
+    Error,
+    checkpoint::{Checkpoints, Claims, Owner, Reached, Subject, Uploads, new_claim, set_aside},
+};
+
+use crate::config::{Config, Layout};
+
+/// What a checkpoint of the normaliser consists of; another form is not restored.
+const LAYOUT: &str = "format 1: state, gazetteer, gazetteer/facts";
+const OWNER: &str = "owner";
+const CLAIMING: &str = "claiming";
+
+/// The normaliser, before its state is opened.
+pub(super) struct Taken {
+    owner: Owner,
+    claim: String,
+}
+
+/// What keeps it.
+pub(super) struct Custody {
+    /// One checkpoint at a time.
+    kept: Mutex<Kept>,
+    state: State,
+    gazetteers: GazetteerFolder,
+    facts: Option<GazetteerFacts>,
+    /// Where a copy is made.
+    beside: PathBuf,
+    every: Duration,
+    checkpoints_kept: usize,
+}
+
+struct Kept {
+    owner: Owner,
+    uploads: Uploads,
+}
+
+/// Takes the normaliser, and brings the newest state here where somebody else had it since.
+pub(super) async fn take(location: &str, config: &Config, layout: &Layout) -> Result<Taken> {
+    let checkpoints = Checkpoints::open(location)?;
+    checkpoints.prove().await?;
+    let claim = new_claim();
+    let claims = if layout.normalise.exists() {
+        let state = State::open(&layout.normalise, &config.normalise.state())?;
+        state.put_note(CLAIMING, &claim)?;
+        Some(claims_of(&state)?)
+    } else {
+        None
+    };
+    let (owner, before) = checkpoints.take(Subject::Normaliser, &claim).await?;
+    let is_newest = match &claims {
+        Some(claims) => claims.is_newest(Subject::Normaliser, &before)?,
+        None => false,
+    };
+    // Without a checkpoint nobody has sent anything yet.
+    if !is_newest && owner.base_epoch().is_some() {
+        let restored = layout.normalise.with_extension("restored");
+        remove(&restored)?;
+        owner.restore(&restored, LAYOUT).await?;
+        // The state last: as long as it is not there, all of it is brought again.
+        put_in_place(&restored.join("gazetteer"), &layout.gazetteer)?;
+        put_in_place(&restored.join("state"), &layout.normalise)?;
+        remove(&restored)?;
+    }
+    Ok(Taken { owner, claim })
+}
+
+/// Refuses a state that has an owner, where no place for checkpoints is configured.
+pub(super) fn refuse_owned(state: &State) -> Result<()> {
+    anyhow::ensure!(
+        claims_of(state)?.epoch == 0,
+        "the normaliser's state {} has an owner, and this process knows no place for checkpoints: set normalise.checkpoints to \
+         the one that was used",
+        state.path().display()
+    );
+    Ok(())
+}
+
+fn claims_of(state: &State) -> Result<Claims> {
+    let claims = Claims::parse(&state.note(OWNER)?, &state.note(CLAIMING)?);
+    claims.map_err(|found| {
+        anyhow::anyhow!("the owner in the state {} cannot be read: {found}", state.path().display())
+    })
+}
+
+fn put_in_place(from: &Path, to: &Path) -> Result<()> {
+    set_aside(Subject::Normaliser, to)?;
+    let failed = || format!("moving {} to {}", from.display(), to.display());
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).with_context(failed)?;
+    }
+    fs::rename(from, to).with_context(failed)
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Write { path: folder.to_path_buf(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Custody {
+    /// Of the state that was opened where it had been taken to.
+    pub fn new(
+        taken: Taken,
+        normaliser: &Normaliser,
+        facts: Option<GazetteerFacts>,
+        config: &Config,
+        layout: &Layout,
+    ) -> Result<Arc<Self>> {
+        let Taken { owner, claim } = taken;
+        let state = normaliser.state();
+        state.put_note(OWNER, &Claims::owned(owner.epoch(), &claim))?;
+        is_kept();
+        Ok(Arc::new(Self {
+            kept: Mutex::new(Kept { owner, uploads: Uploads::default() }),
+            state,
+            gazetteers: normaliser.editions().folder().clone(),
+            facts,
+            beside: layout.normalise.with_extension("checkpoint"),
+            every: config.normalise.checkpoint_every,
+            checkpoints_kept: config.normalise.checkpoints_kept,
+        }))
+    }
+
+    /// Checkpoints until `shutdown`. A store that is away is tried again.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<()> {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(self.every) => {}
+            }
+            match self.checkpoint().await {
+                Err(error) if error.fault().retry == Retry::Later => {
+                    tracing::warn!(%error, retry_in = ?self.every, "no checkpoint of the normaliser could be made");
+                    let code = error.fault().code();
+                    metrics::counter!("yibiao_errors_total", "stage" => "checkpoint", "code" => code)
+                        .increment(1);
+                }
+                done => done?,
+            }
+        }
+    }
+
+    /// After the stage has ended in order: whoever has it next has nothing to judge again.
+    pub async fn last(&self) -> Result<()> {
+        match self.checkpoint().await {
+            Err(error) if error.fault().retry == Retry::Later => {
+                tracing::warn!(%error, "no last checkpoint: the next owner judges some records again");
+                Ok(())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    async fn checkpoint(&self) -> Result<(), Error> {
+        self.upload(&mut *self.kept.lock().await).await
+    }
+
+    async fn upload(&self, kept: &mut Kept) -> Result<(), Error> {
+        let began = Instant::now();
+        // Who was out for long should not send its files first.
+        kept.owner.check().await?;
+        remove(&self.beside)?;
+        let copying = (self.state.clone(), self.gazetteers.clone(), self.facts.clone(), self.beside.clone());
+        let next = tokio::task::spawn_blocking(move || copy(copying))
+            .await
+            .map_err(|error| Error::Task(error.to_string()))??;
+        let copied = began.elapsed();
+        let of = |(id, next): (ShardId, NextOffset)| (id.feed.raw_topic(), id.partition, next.get());
+        let at = Reached::raw(next.into_iter().map(of).collect());
+        let Kept { owner, uploads } = kept;
+        let uploaded = uploads.upload(owner, LAYOUT, &self.beside, at, self.checkpoints_kept).await?;
+        remove(&self.beside)?;
+        metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
+            .increment(uploaded.bytes_new);
+        is_kept();
+        tracing::info!(
+            of = %Subject::Normaliser,
+            epoch = owner.epoch(),
+            files = uploaded.files,
+            bytes = uploaded.bytes,
+            files_new = uploaded.files_new,
+            bytes_new = uploaded.bytes_new,
+            copied_ms = copied.as_millis() as u64,
+            took_ms = began.elapsed().as_millis() as u64,
+            "checkpoint made"
+        );
+        Ok(())
+    }
+
+    async fn found(&self) -> Result<u64, Error> {
+        let mut kept = self.kept.lock().await;
+        self.upload(&mut kept).await?;
+        let claim = new_claim();
+        let noting = |error: yibiao_normalise::Error| Error::Task(error.to_string());
+        self.state.put_note(CLAIMING, &claim).map_err(noting)?;
+        kept.owner = kept.owner.renew(&claim).await?;
+        self.state.put_note(OWNER, &Claims::owned(kept.owner.epoch(), &claim)).map_err(noting)?;
+        Ok(kept.owner.epoch())
+    }
+}
+
+type Copying = (State, GazetteerFolder, Option<GazetteerFacts>, PathBuf);
+
+fn copy((state, gazetteers, facts, to): Copying) -> Result<Vec<(ShardId, NextOffset)>, Error> {
+    let writing = |source| Error::Write { path: to.clone(), source };
+    let copying = |error: yibiao_normalise::Error| match error {
+        yibiao_normalise::Error::State(error) => Error::State(error),
+        other => Error::Write { path: to.clone(), source: io::Error::other(other.to_string()) },
+    };
+    fs::create_dir_all(&to).map_err(writing)?;
+    // The state last: what it resolves by was announced before, and stays in the folder until no shard needs it.
+    gazetteers.copy(&to.join("gazetteer")).map_err(copying)?;
+    if let Some(facts) = facts {
+        facts.copy(&to.join("gazetteer/facts")).map_err(copying)?;
+    }
+    let next = state.copy(&to.join("state")).map_err(copying)?;
+    Ok(next.into_iter().collect())
+}
+
+fn is_kept() {
+    metrics::gauge!("yibiao_checkpoint_at_seconds", "stage" => "checkpoint", "shard" => "normaliser")
+        .set(chrono::Utc::now().timestamp() as f64);
+}
+
+#[async_trait]
+impl Custodian for Custody {
+    async fn found(&self) -> Result<u64, yibiao_normalise::Error> {
+        Self::found(self).await.map_err(|error| {
+            let fault = error.fault();
+            yibiao_normalise::Error::Custody { source: Box::new(error), fault }
+        })
+    }
+}
