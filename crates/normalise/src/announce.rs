@@ -51,7 +51,7 @@ impl<'a> Announcement<'a> {
     /// None where it cannot be read.
     pub fn parse(header: &'a [u8]) -> Option<Self> {
         let (epoch, version) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '+';
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
         let epoch = epoch.parse().ok()?;
         (!version.is_empty() && version.chars().all(is_name)).then_some(Self { epoch, version })
     }
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_announcement_is_read_as_it_was_said_and_nothing_else_is() {
-        let said = Announcement { epoch: 12, version: "0a1b+2c3d" };
+        let said = Announcement { epoch: 12, version: "0a1b-4e5f+2c3d-6071" };
         assert_eq!(Announcement::parse(said.to_string().as_bytes()), Some(said));
         for other in ["", "12", "12 ", " 0a1b", "x 0a1b", "12 ../0a1b", "12 0a 1b", "-1 0a"] {
             assert_eq!(Announcement::parse(other.as_bytes()), None, "{other}");
