@@ -8,7 +8,7 @@ use yibiao_records::CrashPoint;
 
 use crate::{
     servers::BROKERS,
-    stages::{CONNECT, FUSION, FUSION_BESIDE, NORMALISE},
+    stages::{BOTH_BESIDE, CONNECT, FUSION, NORMALISE},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,8 +27,10 @@ pub enum Fault {
     DiskFull { time: Duration },
     /// The departments' database is away.
     Database { down: Duration },
-    /// One of two that fuse is stopped in order, and comes back.
+    /// One of two is stopped in order, and comes back.
     Restart { stage: usize, down: Duration },
+    /// kill -9, and the machine's disk is gone with it: another one is started.
+    Lost { stage: usize, down: Duration },
 }
 
 /// Draws the faults of one seed.
@@ -57,7 +59,7 @@ impl Faults {
 
     pub fn draw(&mut self) -> Option<Fault> {
         let stage = self.dice.random_range(0..self.processes);
-        let pair = self.processes > FUSION_BESIDE;
+        let pair = self.processes > BOTH_BESIDE;
         Some(match self.dice.random_range(0..100) {
             0..14 => Fault::Kill { stage, down: self.ms(0..1_500) },
             // The connectors have no state of their own.
@@ -66,8 +68,8 @@ impl Faults {
                 let point = CrashPoint::STAGES[self.next];
                 self.next = (self.next + 1) % CrashPoint::STAGES.len();
                 let nth = nth(point, &mut self.dice);
-                let both = pair && stage_of(point) == FUSION && !point.as_str().starts_with("deliver");
-                let stage = if both && self.dice.random_bool(0.5) { FUSION_BESIDE } else { stage_of(point) };
+                let both = pair && stage_of(point) != CONNECT && !point.as_str().starts_with("deliver");
+                let stage = if both && self.dice.random_bool(0.5) { BOTH_BESIDE } else { stage_of(point) };
                 Fault::Crash { stage, point, nth }
             }
             // Past the session of a group's member, now and then.
@@ -80,9 +82,8 @@ impl Faults {
             },
             82..87 => Fault::Database { down: self.ms(100..2_000) },
             87..94 => Fault::DiskFull { time: self.ms(200..4_000) },
-            _ if pair => {
-                Fault::Restart { stage: stage.clamp(FUSION, FUSION_BESIDE), down: self.ms(0..3_000) }
-            }
+            94..97 if pair => Fault::Restart { stage: stage.max(NORMALISE), down: self.ms(0..3_000) },
+            _ if pair => Fault::Lost { stage: stage.max(NORMALISE), down: self.ms(0..1_500) },
             _ => return None,
         })
     }
@@ -95,7 +96,8 @@ impl Fault {
             Fault::Kill { stage, .. }
             | Fault::Torn { stage, .. }
             | Fault::Crash { stage, .. }
-            | Fault::Restart { stage, .. } => Some(stage),
+            | Fault::Restart { stage, .. }
+            | Fault::Lost { stage, .. } => Some(stage),
             _ => None,
         }
     }
@@ -111,6 +113,7 @@ impl Fault {
             Fault::DiskFull { .. } => "disk full",
             Fault::Database { .. } => "database away",
             Fault::Restart { .. } => "stopped in order",
+            Fault::Lost { .. } => "killed and their disk lost",
         }
     }
 }

@@ -53,7 +53,7 @@ struct Args {
     /// Send the same, and let nothing go wrong.
     #[arg(long)]
     calm: bool,
-    /// Two processes that fuse, whose shards follow a group: with every seed, and not only with every second one.
+    /// Two processes that normalise and fuse, which follow groups: with every seed, and not only with every second one.
     #[arg(long)]
     pair: bool,
     /// Fail where no process died at one of the points between two writes.

@@ -87,10 +87,12 @@ impl Seed<'_> {
         config += &format!("[fusion]\nload_frames_min = {LOAD_FRAMES_MIN}\n");
         if self.pair {
             let checkpoints = self.dir.join("data/checkpoints");
-            config += &format!(
+            let moves = format!(
                 "checkpoints = {checkpoints:?}\ncheckpoint_every = \"1s\"\nfollow = true\nsession = \"6s\"\n\
-                 hand_over = \"20s\"\n[project]\ninterval = \"500ms\"\n"
+                 hand_over = \"20s\"\n"
             );
+            config += &format!("{moves}[project]\ninterval = \"500ms\"\n");
+            config = config.replacen("[normalise]\n", &format!("[normalise]\n{moves}"), 1);
             let (data, beside) = (self.dir.join("data"), self.dir.join("data/beside"));
             let own = format!("data = {beside:?}\nlake = {:?}", data.join("lake"));
             std::fs::write(self.dir.join(BESIDE), config.replacen(&format!("data = {data:?}"), &own, 1))?;
@@ -203,6 +205,12 @@ impl Seed<'_> {
             }
             Fault::Restart { stage, down } => {
                 stages.stop_some(stage..stage + 1)?;
+                tokio::time::sleep(down).await;
+                stages.start(stage)
+            }
+            Fault::Lost { stage, down } => {
+                stages.kill(stage)?;
+                stages.lose_disk(stage)?;
                 tokio::time::sleep(down).await;
                 stages.start(stage)
             }

@@ -27,29 +27,36 @@ pub struct Process {
     config: &'static str,
     /// Where it keeps its state, below the seed's data.
     pub state: &'static str,
+    /// What is gone where its disk is lost.
+    pub disk: &'static [&'static str],
 }
 
-const fn process(name: &'static str, config: &'static str, state: &'static str) -> Process {
-    Process { name, stages: name, config, state }
+const fn process(
+    name: &'static str,
+    config: &'static str,
+    state: &'static str,
+    disk: &'static [&'static str],
+) -> Process {
+    Process { name, stages: name, config, state, disk }
 }
 
 pub const CONNECT: usize = 0;
 pub const NORMALISE: usize = 1;
 pub const FUSION: usize = 2;
-/// Fuses too, where two do.
-pub const FUSION_BESIDE: usize = 3;
+/// Normalises and fuses too, where two do.
+pub const BOTH_BESIDE: usize = 3;
 
 static PROCESSES: [Process; 4] = [
-    process("connect", "yibiao.toml", "state"),
-    process("normalise", "yibiao.toml", "state/normalise"),
-    process("fusion,deliver", "yibiao.toml", "state/fusion"),
-    process("fusion", BESIDE, "beside/state/fusion"),
+    process("connect", "yibiao.toml", "state", &[]),
+    process("normalise", "yibiao.toml", "state/normalise", &["state/normalise", "gazetteer"]),
+    process("fusion,deliver", "yibiao.toml", "state/fusion", &["state/fusion"]),
+    process("normalise,fusion", BESIDE, "beside/state", &["beside"]),
 ];
 
-/// The configuration of the second of two processes that fuse.
+/// The configuration of the process that does again what two others do.
 pub const BESIDE: &str = "beside.toml";
 
-/// With two that fuse, or one.
+/// With two that normalise and two that fuse, or one of each.
 pub fn processes(pair: bool) -> &'static [Process] {
     &PROCESSES[..if pair { 4 } else { 3 }]
 }
@@ -147,6 +154,17 @@ impl Stages {
 
     pub fn release(&mut self) {
         self.held_from = self.processes.len();
+    }
+
+    /// Its disk is gone, after its death.
+    pub fn lose_disk(&self, stage: usize) -> Result<()> {
+        for folder in self.processes[stage].disk {
+            match fs::remove_dir_all(self.dir.join("data").join(folder)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Those that do not run.

@@ -206,6 +206,75 @@ fn shards_follow_their_group_from_process_to_process() {
 }
 
 #[test]
+fn a_machine_that_normalises_is_lost_again_and_again_and_replaced_from_its_checkpoint() {
+    let undisturbed = World::new(Kafka::Embedded);
+    undisturbed.run_to_end();
+    let end = End::of(&undisturbed);
+
+    let moved = World::new(Kafka::Embedded);
+    moved.with_moving_normaliser();
+    let points = [
+        CrashPoint::NormaliseSent,
+        CrashPoint::GazetteerInForce,
+        CrashPoint::NormaliseAcknowledged,
+        CrashPoint::NormaliseCommitted,
+    ];
+    for (nth, point) in [(2, points[0]), (1, points[1]), (4, points[0]), (5, points[2]), (6, points[3])] {
+        moved.run_to_death_at_the(nth, point);
+        assert!(moved.lose_the_normaliser(), "{point:?}");
+    }
+    moved.run_to_end();
+    assert!(moved.normalisers_restored() >= 4, "{} came back", moved.normalisers_restored());
+    end.is_that_of(&moved);
+    assert!(moved.accounting_balances());
+    moved.rules_verify();
+    // Stopped in order, it leaves a last checkpoint: a new machine has nothing to judge again, and all of the state.
+    assert!(moved.lose_the_normaliser());
+    moved.run_to_end();
+    assert_eq!(moved.sql(PLACES), end.places);
+    assert!(moved.accounting_balances());
+}
+
+#[test]
+fn the_normaliser_follows_its_group_from_process_to_process() {
+    const HAS: &str = "the normaliser is this process's";
+    let undisturbed = World::new(Kafka::Embedded);
+    undisturbed.run_to_end();
+    let end = End::of(&undisturbed);
+
+    let world = World::new(Kafka::Embedded);
+    world.with_moving_normaliser();
+    let mut first = Follower::normaliser(&world, "first");
+    first.until_it_says(HAS);
+    let others = Follower::others(&world);
+    let mut second = Follower::normaliser(&world, "second");
+    first.until_it_says("checkpoint made");
+    std::thread::sleep(Duration::from_secs(2));
+    first.kill();
+    second.until_it_says(HAS);
+    first.start_again(&world);
+    // A sleeper that is passed over, and goes on when it wakes up: what it sends is what the other has sent.
+    std::thread::sleep(Duration::from_secs(2));
+    second.signal("STOP");
+    first.until_it_says(HAS);
+    second.forget();
+    second.signal("CONT");
+    second.until_it_says("this process lets go of the normaliser");
+    // In order: nobody waits for the session.
+    second.forget();
+    first.stop();
+    second.until_it_says(HAS);
+    world.until_places(end.places());
+    second.stop();
+    others.stop();
+
+    world.run_to_end();
+    end.is_that_of(&world);
+    assert!(world.accounting_balances());
+    world.rules_verify();
+}
+
+#[test]
 fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_another() {
     let Some(world) = World::in_object_store(Kafka::Embedded) else { return };
     let undisturbed = World::new(Kafka::Embedded);

@@ -51,6 +51,16 @@ impl Follower {
         Self::of(world, world.config_of_follower(name), name, "fusion")
     }
 
+    /// One of those that may have the normaliser.
+    pub fn normaliser(world: &World, name: &str) -> Self {
+        Self::of(world, world.config_of_follower(name), name, "normalise")
+    }
+
+    /// All but the normaliser.
+    pub fn others(world: &World) -> Self {
+        Self::of(world, world.path("yibiao.toml"), "others", "connect,fusion")
+    }
+
     fn of(world: &World, config: PathBuf, name: &str, stages: &'static str) -> Self {
         let log = world.path(&format!("{name}.log"));
         let mut follower = Self { child: None, config, log, stages, before: 0 };
@@ -91,6 +101,17 @@ impl Follower {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the process has ended before {what}:\n{}", self.text());
             assert!(Instant::now() < until, "stuck before {what}, with {:?}:\n{}", self.held(), self.text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until it has said so since [`Follower::forget`].
+    pub fn until_it_says(&mut self, words: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.text()[self.before..].contains(words) {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the process has ended before '{words}':\n{}", self.text());
+            assert!(Instant::now() < until, "stuck before '{words}':\n{}", self.text());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

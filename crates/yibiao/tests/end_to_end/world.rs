@@ -19,7 +19,7 @@ use crate::{running::Running, store::Store};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_yibiao");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// What goes wrong, which batches a restored shard made again, and which were loaded.
-const LOG: &str = "warn,yibiao_fusion::replay=info,yibiao_fusion::load=info";
+const LOG: &str = "warn,yibiao_fusion::replay=info,yibiao_fusion::load=info,yibiao_tables::checkpoint=info";
 const TOKEN: &str = "end-to-end";
 pub(super) const HAZARDS: &str = "grid.hazards.v1";
 const BUCKET: &str = "fusion";
@@ -112,13 +112,40 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Before the first run: the normaliser may move, and has checkpoints in quick succession.
+    pub fn with_moving_normaliser(&self) {
+        let path = self.path("yibiao.toml");
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        let checkpoints = match &self.store {
+            Some(_) => format!("s3://{BUCKET}/city/checkpoints"),
+            None => self.path("checkpoints").to_str().unwrap().to_owned(),
+        };
+        text.push_str(&format!("[normalise]\ncheckpoints = {checkpoints:?}\ncheckpoint_every = \"700ms\"\n"));
+        text.push_str("gazetteer_settled = \"2s\"\n");
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The disk with the normaliser's state and the gazetteers is gone. False where there was none yet.
+    pub fn lose_the_normaliser(&self) -> bool {
+        let gone = |name: &str| std::fs::remove_dir_all(self.path(name)).is_ok();
+        gone("data/state/normalise") & gone("data/gazetteer")
+    }
+
+    /// How often the normaliser came back from a checkpoint, so far.
+    pub fn normalisers_restored(&self) -> usize {
+        let log = std::fs::read_to_string(self.path("run.log")).unwrap();
+        log.lines().filter(|line| line.contains("restored") && line.contains("the normaliser")).count()
+    }
+
     /// The configuration of another process beside this one: a folder of its own, the same lake, and shards that follow a group.
     pub fn config_of_follower(&self, name: &str) -> PathBuf {
         let text = std::fs::read_to_string(self.path("yibiao.toml")).unwrap();
         let (data, lake, own) = (self.path("data"), self.lake(), self.path(name));
         let text = text.replacen(&format!("data = {data:?}"), &format!("data = {own:?}"), 1);
         let text = if self.store.is_some() { text } else { format!("lake = {lake:?}\n{text}") };
-        let text = text.replacen("[fusion]\n", "[fusion]\nfollow = true\nsession = \"6s\"\n", 1);
+        let follows = "follow = true\nsession = \"6s\"\n";
+        let text = text.replacen("[fusion]\n", &format!("[fusion]\n{follows}"), 1);
+        let text = text.replacen("[normalise]\n", &format!("[normalise]\n{follows}"), 1);
         let path = self.path(&format!("{name}.toml"));
         std::fs::write(&path, text).unwrap();
         path
