@@ -10,6 +10,7 @@
 //! (docs/adr/0015).
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,6 +60,15 @@ pub(super) struct Custody {
 struct Kept {
     owner: Owner,
     uploads: Uploads,
+    /// What the newest checkpoint of this process has.
+    reached: Option<Has>,
+}
+
+/// How far a state is, and which gazetteer is there.
+#[derive(PartialEq, Eq)]
+struct Has {
+    next: BTreeMap<ShardId, NextOffset>,
+    gazetteer: Option<String>,
 }
 
 /// Takes the normaliser, and brings the newest state here where somebody else had it since.
@@ -141,7 +151,7 @@ impl Custody {
         state.put_note(OWNER, &Claims::owned(owner.epoch(), &claim))?;
         is_kept();
         Ok(Arc::new(Self {
-            kept: Mutex::new(Kept { owner, uploads: Uploads::default() }),
+            kept: Mutex::new(Kept { owner, uploads: Uploads::default(), reached: None }),
             state,
             gazetteers: normaliser.editions().folder().clone(),
             facts,
@@ -158,7 +168,7 @@ impl Custody {
                 () = shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(self.every) => {}
             }
-            match self.checkpoint().await {
+            match self.checkpoint_of_changes().await {
                 Err(error) if error.fault().retry == Retry::Later => {
                     tracing::warn!(%error, retry_in = ?self.every, "no checkpoint of the normaliser could be made");
                     let code = error.fault().code();
@@ -172,7 +182,8 @@ impl Custody {
 
     /// After the stage has ended in order: whoever has it next has nothing to judge again.
     pub async fn last(&self) -> Result<()> {
-        match self.checkpoint().await {
+        let mut kept = self.kept.lock().await;
+        match self.checkpoint(&mut kept).await {
             Err(error) if error.fault().retry == Retry::Later => {
                 tracing::warn!(%error, "no last checkpoint: the next owner judges some records again");
                 Ok(())
@@ -181,24 +192,37 @@ impl Custody {
         }
     }
 
-    async fn checkpoint(&self) -> Result<(), Error> {
-        self.upload(&mut *self.kept.lock().await).await
+    async fn checkpoint_of_changes(&self) -> Result<(), Error> {
+        let mut kept = self.kept.lock().await;
+        let shards = self.state.shards().map_err(of_stage)?.into_iter();
+        let now = Has {
+            next: shards.map(|(id, record)| (id, record.next)).collect(),
+            gazetteer: self.gazetteers.current().map_err(of_stage)?,
+        };
+        if kept.reached.as_ref() != Some(&now) {
+            return self.checkpoint(&mut kept).await;
+        }
+        kept.owner.check().await?;
+        is_kept();
+        Ok(())
     }
 
-    async fn upload(&self, kept: &mut Kept) -> Result<(), Error> {
+    async fn checkpoint(&self, kept: &mut Kept) -> Result<(), Error> {
         let began = Instant::now();
         // Who was out for long should not send its files first.
         kept.owner.check().await?;
+        let gazetteer = self.gazetteers.current().map_err(of_stage)?;
         remove(&self.beside)?;
         let copying = (self.state.clone(), self.gazetteers.clone(), self.facts.clone(), self.beside.clone());
         let next = tokio::task::spawn_blocking(move || copy(copying))
             .await
             .map_err(|error| Error::Task(error.to_string()))??;
         let copied = began.elapsed();
-        let of = |(id, next): (ShardId, NextOffset)| (id.feed.raw_topic(), id.partition, next.get());
-        let at = Reached::raw(next.into_iter().map(of).collect());
-        let Kept { owner, uploads } = kept;
+        let of = |(id, next): (&ShardId, &NextOffset)| (id.feed.raw_topic(), id.partition, next.get());
+        let at = Reached::raw(next.iter().map(of).collect());
+        let Kept { owner, uploads, reached } = kept;
         let uploaded = uploads.upload(owner, LAYOUT, &self.beside, at, self.checkpoints_kept).await?;
+        *reached = Some(Has { next, gazetteer });
         remove(&self.beside)?;
         metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
             .increment(uploaded.bytes_new);
@@ -219,32 +243,34 @@ impl Custody {
 
     async fn found(&self) -> Result<u64, Error> {
         let mut kept = self.kept.lock().await;
-        self.upload(&mut kept).await?;
+        self.checkpoint(&mut kept).await?;
         let claim = new_claim();
-        let noting = |error: yibiao_normalise::Error| Error::Task(error.to_string());
-        self.state.put_note(CLAIMING, &claim).map_err(noting)?;
+        self.state.put_note(CLAIMING, &claim).map_err(of_stage)?;
         kept.owner = kept.owner.renew(&claim).await?;
-        self.state.put_note(OWNER, &Claims::owned(kept.owner.epoch(), &claim)).map_err(noting)?;
+        self.state.put_note(OWNER, &Claims::owned(kept.owner.epoch(), &claim)).map_err(of_stage)?;
         Ok(kept.owner.epoch())
     }
 }
 
 type Copying = (State, GazetteerFolder, Option<GazetteerFacts>, PathBuf);
 
-fn copy((state, gazetteers, facts, to): Copying) -> Result<Vec<(ShardId, NextOffset)>, Error> {
-    let writing = |source| Error::Write { path: to.clone(), source };
-    let copying = |error: yibiao_normalise::Error| match error {
+/// An error of the state or of the gazetteers' folder.
+fn of_stage(error: yibiao_normalise::Error) -> Error {
+    match error {
         yibiao_normalise::Error::State(error) => Error::State(error),
-        other => Error::Write { path: to.clone(), source: io::Error::other(other.to_string()) },
-    };
-    fs::create_dir_all(&to).map_err(writing)?;
-    // The state last: what it resolves by was announced before, and stays in the folder until no shard needs it.
-    gazetteers.copy(&to.join("gazetteer")).map_err(copying)?;
-    if let Some(facts) = facts {
-        facts.copy(&to.join("gazetteer/facts")).map_err(copying)?;
+        yibiao_normalise::Error::File { path, source, .. } => Error::Write { path, source },
+        other => Error::Task(other.to_string()),
     }
-    let next = state.copy(&to.join("state")).map_err(copying)?;
-    Ok(next.into_iter().collect())
+}
+
+fn copy((state, gazetteers, facts, to): Copying) -> Result<BTreeMap<ShardId, NextOffset>, Error> {
+    fs::create_dir_all(&to).map_err(|source| Error::Write { path: to.clone(), source })?;
+    // The state last: what it resolves by was announced before, and stays in the folder until no shard needs it.
+    gazetteers.copy(&to.join("gazetteer")).map_err(of_stage)?;
+    if let Some(facts) = facts {
+        facts.copy(&to.join("gazetteer/facts")).map_err(of_stage)?;
+    }
+    state.copy(&to.join("state")).map_err(of_stage)
 }
 
 fn is_kept() {

@@ -176,6 +176,7 @@ impl Standing {
     }
 
     async fn stand(&mut self, shutdown: &CancellationToken) -> Result<()> {
+        self.show();
         loop {
             let is_given = self.membership.given().contains(&IT);
             let is_left = self.left_until > Instant::now();
