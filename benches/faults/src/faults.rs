@@ -61,6 +61,7 @@ impl Faults {
         let stage = self.dice.random_range(0..self.processes);
         let pair = self.processes > BOTH_BESIDE;
         Some(match self.dice.random_range(0..100) {
+            0..6 if pair => Fault::Lost { stage: stage.max(NORMALISE), down: self.ms(0..1_500) },
             0..14 => Fault::Kill { stage, down: self.ms(0..1_500) },
             // The connectors have no state of their own.
             14..20 => Fault::Torn { stage: stage.max(NORMALISE), bytes: self.dice.random_range(1..60) },
@@ -82,8 +83,7 @@ impl Faults {
             },
             82..87 => Fault::Database { down: self.ms(100..2_000) },
             87..94 => Fault::DiskFull { time: self.ms(200..4_000) },
-            94..97 if pair => Fault::Restart { stage: stage.max(NORMALISE), down: self.ms(0..3_000) },
-            _ if pair => Fault::Lost { stage: stage.max(NORMALISE), down: self.ms(0..1_500) },
+            _ if pair => Fault::Restart { stage: stage.max(NORMALISE), down: self.ms(0..3_000) },
             _ => return None,
         })
     }

@@ -282,6 +282,7 @@ fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_anot
     let end = End::of(&undisturbed);
 
     world.with_checkpoints();
+    world.with_moving_normaliser();
     let reads = world.reads();
     let mut first = Follower::start(&world, "first");
     first.until("it has all", |held| held == [0, 1, 2, 3]);
@@ -297,7 +298,10 @@ fn in_an_object_store_that_is_away_at_times_a_killed_process_is_followed_by_anot
     reads.stop();
 
     // On a third machine, from what lies in the store.
+    assert!(world.lose_the_normaliser());
     world.run_to_end();
+    assert_eq!(world.normalisers_restored(), 1);
+    assert!(world.accounting_balances());
     assert_eq!(world.store().way().trouble(), Trouble::AnswersLost(0), "answers were lost");
     end.is_that_of(&world);
     world.rules_verify();

@@ -165,12 +165,19 @@ struct Running {
 
 impl Standing {
     async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+        let up = |up: f64| {
+            for stage in ["gazetteer", "checkpoint"] {
+                metrics::gauge!("yibiao_stage_up", "stage" => stage).set(up);
+            }
+        };
+        up(1.0);
         let stood = self.stand(&shutdown).await;
         let ended = match self.running.take() {
             Some(running) if stood.is_ok() => self.let_go(running).await,
             Some(running) => running.end().await.map(drop),
             None => Ok(()),
         };
+        up(0.0);
         self.membership.leave().await;
         stood.and(ended)
     }
@@ -182,7 +189,7 @@ impl Standing {
             let is_left = self.left_until > Instant::now();
             match self.running.take() {
                 Some(running) if !is_given => self.let_go(running).await?,
-                None if is_given && !is_left => self.take().await?,
+                None if is_given && !is_left => self.take(shutdown).await?,
                 running => self.running = running,
             }
             tokio::select! {
@@ -198,9 +205,14 @@ impl Standing {
         }
     }
 
-    async fn take(&mut self) -> Result<()> {
+    async fn take(&mut self, shutdown: &CancellationToken) -> Result<()> {
         self.membership.hold(BTreeSet::from([IT]));
-        match self.normalising.open().await {
+        let opened = tokio::select! {
+            // A state that is half there is brought anew by whoever takes it next.
+            () = shutdown.cancelled() => return Ok(()),
+            opened = self.normalising.open() => opened,
+        };
+        match opened {
             Ok(opened) => {
                 self.running = Running::start(opened);
                 count("taken");
