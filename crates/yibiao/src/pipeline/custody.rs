@@ -78,8 +78,9 @@ pub(super) async fn take(location: &str, config: &Config, layout: &Layout) -> Re
     let claim = new_claim();
     let claims = if layout.normalise.exists() {
         let state = State::open(&layout.normalise, &config.normalise.state())?;
+        let claims = claims_of(&state)?;
         state.put_note(CLAIMING, &claim)?;
-        Some(claims_of(&state)?)
+        Some(claims)
     } else {
         None
     };
