@@ -13,7 +13,8 @@ use std::{
 
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
-use yibiao_normalise::{Accounting, Editions};
+use yibiao_normalise::{Accounting, Editions, FeedAccount};
+use yibiao_records::FeedId;
 use yibiao_topics::Client;
 
 use crate::{config::Config, status::Status};
@@ -29,6 +30,8 @@ pub struct Gauges {
     folders: Vec<(&'static str, PathBuf)>,
     /// Shards whose frames were shown: one that has gone elsewhere waits for nothing here.
     shards: Mutex<BTreeSet<u32>>,
+    /// Feeds that were shown: once the normaliser has gone elsewhere, nothing of them waits here.
+    feeds: Mutex<BTreeSet<FeedId>>,
 }
 
 impl Gauges {
@@ -50,7 +53,7 @@ impl Gauges {
         {
             gauge!("yibiao_retention_seconds", "stage" => stage).set(retention.as_secs_f64());
         }
-        Self { status, client, folders, shards: Mutex::default() }
+        Self { status, client, folders, shards: Mutex::default(), feeds: Mutex::default() }
     }
 
     /// Looks and shows until `shutdown`.
@@ -60,8 +63,7 @@ impl Gauges {
                 let stages = self.status.stages();
                 (stages.accounting.clone(), stages.editions.clone())
             };
-            accounting.iter().for_each(show_accounts);
-            editions.iter().for_each(show_gazetteer);
+            self.show_feeds(accounting.as_ref(), editions.as_ref());
             self.show_disks();
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -72,6 +74,22 @@ impl Gauges {
                 () = tokio::time::sleep(REFRESH) => {}
             }
         }
+    }
+
+    fn show_feeds(&self, accounting: Option<&Accounting>, editions: Option<&Editions>) {
+        let accounts = accounting.map(Accounting::feeds).unwrap_or_default();
+        accounts.iter().for_each(|(feed, account)| show_account(feed, account));
+        editions.into_iter().for_each(show_gazetteer);
+        let mut shown = self.feeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Of no partition: nothing waits.
+        let gone = FeedAccount::default();
+        for feed in shown.iter().filter(|feed| !accounts.contains_key(feed)) {
+            show_account(feed, &gone);
+        }
+        if editions.is_none() && !shown.is_empty() {
+            show_usable(true);
+        }
+        *shown = accounts.into_keys().collect();
     }
 
     async fn show_frames(&self) {
@@ -115,18 +133,16 @@ impl Gauges {
     }
 }
 
-fn show_accounts(accounting: &Accounting) {
-    for (feed, account) in accounting.feeds() {
-        let feed = || feed.to_string();
-        let counts = &account.counts;
-        let decided = counts.accepted + counts.quarantined + counts.unchanged;
-        gauge!("yibiao_unbalanced_records", "stage" => "normalise", "feed" => feed())
-            .set(counts.received.abs_diff(decided) as f64);
-        gauge!("yibiao_waits_for_gazetteer", "stage" => "normalise", "feed" => feed())
-            .set(f64::from(account.waits_for_gazetteer));
-        if let Some(waiting) = account.lag() {
-            gauge!("yibiao_waiting_records", "stage" => "normalise", "feed" => feed()).set(waiting as f64);
-        }
+fn show_account(feed: &FeedId, account: &FeedAccount) {
+    let feed = || feed.to_string();
+    let counts = &account.counts;
+    let decided = counts.accepted + counts.quarantined + counts.unchanged;
+    gauge!("yibiao_unbalanced_records", "stage" => "normalise", "feed" => feed())
+        .set(counts.received.abs_diff(decided) as f64);
+    gauge!("yibiao_waits_for_gazetteer", "stage" => "normalise", "feed" => feed())
+        .set(f64::from(account.waits_for_gazetteer));
+    if let Some(waiting) = account.lag() {
+        gauge!("yibiao_waiting_records", "stage" => "normalise", "feed" => feed()).set(waiting as f64);
     }
 }
 
@@ -137,5 +153,9 @@ fn show_gazetteer(editions: &Editions) {
         Ok(named) => named.is_some() && named != in_force,
         Err(_) => true,
     };
-    gauge!("yibiao_gazetteer_unusable", "stage" => "normalise").set(f64::from(is_unusable));
+    show_usable(!is_unusable);
+}
+
+fn show_usable(is_usable: bool) {
+    gauge!("yibiao_gazetteer_unusable", "stage" => "normalise").set(f64::from(!is_usable));
 }
