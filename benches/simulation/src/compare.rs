@@ -11,6 +11,7 @@ use yibiao_tables::{
 };
 
 use crate::{
+    alike,
     fuser::Fuser,
     oracle::{self, Counts, Expected, Stands},
     rows,
@@ -26,6 +27,13 @@ use crate::{
 pub fn all(world: &mut World<'_>, which: Which) -> Result<()> {
     let setup = world.setup;
     oracle::is_said(setup, &world.topics, &world.connectors)?;
+    if let Some(machines) = &world.machines {
+        let (switches, late) = oracle::announced::switches(setup, &world.topics, &machines.first)?;
+        world.switches = switches;
+        world.count(Event::AnnouncementLate, late);
+        let again = alike::said(setup, &world.topics)?;
+        world.count(Event::FactSaidAgain, again);
+    }
     let expected = oracle::expected(setup, &world.topics, &world.switches, &world.contracts)?;
     world.count(Event::ReplaySuperseded, expected.superseded);
     world.count(Event::DumpEnded, expected.dumps.ended);

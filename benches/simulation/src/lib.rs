@@ -9,14 +9,17 @@
 //! ```
 //!
 //! In reading order: [`setup`] what all seeds share; [`source`] what is said; [`topics`] in memory; [`connector`],
-//! [`normaliser`], [`reviser`], [`replayer`] and [`fuser`] who takes steps; [`custody`] how a shard moves; [`step`] and
-//! [`world`] in which order; [`oracle`], [`rows`], [`rule`] and [`silence`] what must come of it; [`compare`];
+//! [`normaliser`], [`reviser`], [`replayer`] and [`fuser`] who takes steps; [`custody`] how a shard moves, [`machines`] and
+//! [`keeping`] how the normaliser does; [`step`] and [`world`] in which order; [`oracle`], [`rows`], [`rule`] and [`silence`] what must come of it; [`compare`];
 //! [`runner`] seed after seed.
 
+pub mod alike;
 pub mod compare;
 pub mod connector;
 pub mod custody;
 pub mod fuser;
+pub mod keeping;
+pub mod machines;
 pub mod normaliser;
 pub mod oracle;
 pub mod replayer;

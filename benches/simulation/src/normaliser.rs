@@ -10,28 +10,35 @@
 //! Between any two steps it may die, or be paused. A paused one wakes up beside its successor and ends the batch that
 //! it was at: its messages are sent, its commit is refused.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+mod sending;
 
-use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use yibiao_normalise::{
     Error,
-    decode::RawRecord,
-    emit::Outlet,
+    announce::Announcement,
     gazetteer::Edition,
     resolve::Places,
     same::Same,
     shard::{FrameLimits, Shard},
     state::{ShardId, ShardRecord, State},
 };
-use yibiao_records::{NextOffset, Rejection};
+use yibiao_records::NextOffset;
 
 use crate::{
+    keeping::Keeping,
     reviser::{self, Reviser},
     setup::{JUSTICE, POLICE, POWER, RAW_PARTITIONS, Setup},
-    topics::{About, At, Message, Producer, Topics},
+    topics::{At, Message, Producer, Topics},
 };
+use sending::{Sending, raw, stands_alone};
 
 /// Which feeds each worker has: those that define places, and those that resolve addresses.
 const WORKERS: [&[usize]; 2] = [&[POLICE], &[POWER, JUSTICE]];
@@ -46,6 +53,17 @@ pub struct Process {
     pub state: State,
     /// It runs with the stricter contract.
     pub strict: bool,
+    /// Set where the normaliser moves.
+    pub keeping: Option<Keeping>,
+}
+
+/// From where a process knows which gazetteer is in force.
+#[derive(Clone, Copy)]
+pub enum Gazetteers<'a> {
+    /// This one is, from the next batch on.
+    Current(Option<&'a Arc<Edition>>),
+    /// The raw topics say, and the process has these.
+    Announced(&'a BTreeSet<usize>),
 }
 
 pub struct Worker {
@@ -65,7 +83,7 @@ struct Owned {
     part: Vec<(i64, Rc<Message>)>,
     /// How many of the part were taken in the rounds before.
     taken: usize,
-    /// How many are judged in this round; 0: the end of a dump, or nothing is left.
+    /// How many are judged in this round; 0: the end of a dump, an announcement, or nothing is left.
     run: usize,
     /// Something of this round is to be committed.
     is_in_round: bool,
@@ -88,8 +106,7 @@ pub struct Around<'a> {
     pub setup: &'a Setup,
     pub state: &'a State,
     pub topics: &'a Topics,
-    /// The gazetteer in force.
-    pub current: Option<&'a Arc<Edition>>,
+    pub gazetteers: Gazetteers<'a>,
     pub switches: &'a mut Switches,
     pub limits: Limits,
     pub now_ms: i64,
@@ -108,6 +125,10 @@ pub enum Did {
     },
     /// Records: feed, raw partition and offset.
     Judged(Vec<(usize, i32, i64)>),
+    /// An announcement, at feed, raw partition and offset; whether the shard took another gazetteer.
+    Passed((usize, i32, i64), bool),
+    /// An announcement of a gazetteer that the process does not have, at which it ends.
+    Lacks((usize, i32, i64)),
     Sent,
     Acknowledged,
     /// Where the shards stand: feed, partition, next offset.
@@ -154,7 +175,7 @@ impl Process {
             workers.push(Worker { shards, producer, places, same, phase: Phase::Idle });
         }
         let reviser = Reviser::open(setup, state)?;
-        Ok(Self { number, workers, reviser, state: state.clone(), strict })
+        Ok(Self { number, workers, reviser, state: state.clone(), strict, keeping: None })
     }
 
     /// Whether nothing that was ever sent may still come that was not committed: then another contract may be taken.
@@ -168,9 +189,23 @@ impl Process {
         !self.reviser.is_idle() || self.workers.iter().any(|worker| !worker.is_idle())
     }
 
+    /// Which workers have something to do.
+    pub fn ready(&self, topics: &Topics, current: Option<&Arc<Edition>>) -> Vec<usize> {
+        let gazetteers = self.gazetteers(current);
+        let may_work = |w: &usize| self.keeping.as_ref().is_none_or(|keeping| keeping.may_work(*w));
+        let is_ready = |w: &usize| may_work(w) && self.workers[*w].is_ready(topics, gazetteers);
+        (0..self.workers.len()).filter(is_ready).collect()
+    }
+
+    /// `current` is in force where the normaliser does not move.
+    pub fn gazetteers<'a>(&'a self, current: Option<&'a Arc<Edition>>) -> Gazetteers<'a> {
+        gazetteers(self.keeping.as_ref(), current)
+    }
+
     /// Whether some record is to be asked again.
     pub fn can_revise(&self) -> bool {
-        self.reviser.is_ready(in_force(&self.workers))
+        let may_work = self.keeping.as_ref().is_none_or(Keeping::is_founded);
+        may_work && self.reviser.is_ready(in_force(&self.workers))
     }
 
     /// One step of what asks again.
@@ -185,11 +220,35 @@ impl Process {
         reviser.step(setup, state, topics, in_force(workers), fenced, now_ms)
     }
 
+    /// Before the state is copied: what may be sent from now on is not at rest, and shards without a gazetteer take this one,
+    /// as the stage does it (`run.rs`).
+    pub fn begin(&mut self, setup: &Setup, edition: Option<usize>) -> Result<()> {
+        let mut commit = self.state.begin();
+        for Owned { shard, .. } in self.workers.iter_mut().flat_map(|worker| &mut worker.shards) {
+            if let (Some(version), Some(keeping)) = (&shard.record.gazetteer_version, &self.keeping) {
+                ensure!(
+                    keeping.has(setup, version),
+                    "{:?} was resolved by a gazetteer that is not here",
+                    shard.id
+                );
+            }
+            let takes = edition.is_some_and(|edition| shard.take_first_edition(&setup.editions[edition]));
+            if shard.rest(false) || takes {
+                commit.shard(&shard.id, &shard.record);
+            }
+        }
+        Ok(commit.commit()?)
+    }
+
     /// Where the shards stand: feed, raw partition, next offset.
     pub fn positions(&self) -> Vec<(usize, i32, i64)> {
         let shards = self.workers.iter().flat_map(|worker| &worker.shards);
         shards.map(|owned| (owned.feed, owned.raw.1, owned.shard.record.next.get())).collect()
     }
+}
+
+pub fn gazetteers<'a>(keeping: Option<&'a Keeping>, current: Option<&'a Arc<Edition>>) -> Gazetteers<'a> {
+    keeping.map_or(Gazetteers::Current(current), |keeping| Gazetteers::Announced(keeping.gazetteers()))
 }
 
 /// What a shard of a feed's raw partition has committed of its gazetteer.
@@ -241,12 +300,17 @@ impl Owned {
 
 impl Worker {
     /// Whether there is something to do.
-    pub fn is_ready(&self, topics: &Topics, gazetteer: Option<&Arc<Edition>>) -> bool {
+    fn is_ready(&self, topics: &Topics, gazetteers: Gazetteers<'_>) -> bool {
         match self.phase {
             Phase::Idle => self.shards.iter().any(|owned| {
                 let needs = owned.shard.source.needs_gazetteer();
                 let waiting = owned.reader < topics.end(&owned.raw);
-                waiting && (gazetteer.is_some() || !needs) || needs && owned.may_take(gazetteer)
+                match gazetteers {
+                    Gazetteers::Announced(_) => waiting,
+                    Gazetteers::Current(current) => {
+                        waiting && (current.is_some() || !needs) || needs && owned.may_take(current)
+                    }
+                }
             }),
             Phase::Judging { .. } | Phase::Acknowledged => true,
             Phase::Sent => self.producer.is_acknowledged(),
@@ -279,11 +343,11 @@ impl Worker {
         }
     }
 
-    /// Each shard's records up to the end of a dump, or that end.
+    /// Each shard's records up to the end of a dump or an announcement, or that.
     fn begin_round(&mut self, state: &State) -> Result<()> {
         for owned in self.shards.iter_mut().filter(|owned| owned.taken < owned.part.len()) {
             let rest = &owned.part[owned.taken..];
-            owned.run = rest.iter().position(ends_dump).unwrap_or(rest.len());
+            owned.run = rest.iter().position(stands_alone).unwrap_or(rest.len());
             let records = rest[..owned.run].iter().map(|(offset, message)| raw(*offset, message));
             owned.shard.begin(state, &self.same, records)?;
         }
@@ -326,7 +390,7 @@ impl Worker {
 
     /// How many shards took another gazetteer, and how many may not yet.
     fn take_editions(&mut self, around: &mut Around<'_>) -> Result<(u64, u64)> {
-        let Some(current) = around.current else { return Ok((0, 0)) };
+        let Gazetteers::Current(Some(current)) = around.gazetteers else { return Ok((0, 0)) };
         let (mut commit, mut taken, mut held) = (None, 0, 0);
         for owned in &mut self.shards {
             if owned.shard.take_edition(current) {
@@ -376,72 +440,50 @@ impl Worker {
             self.phase = Phase::Idle;
             return Ok(Did::Refused);
         }
+        let mut did = None;
         if owned.run == 0 {
-            judged.push((owned.feed, owned.raw.1, *offset));
-            let is_done = owned.shard.end_dump(&raw(*offset, end), around.state, &mut outlet)?;
+            let (record, at) = (raw(*offset, end), (owned.feed, owned.raw.1, *offset));
+            let is_done = match record.announces() {
+                Some(said) => {
+                    match pass_announcement(around.setup, around.gazetteers, &mut owned.shard, *offset, said)?
+                    {
+                        Some(took) => did = Some(Did::Passed(at, took)),
+                        None => return Ok(Did::Lacks(at)),
+                    }
+                    true
+                }
+                None => owned.shard.end_dump(&record, around.state, &mut outlet)?,
+            };
+            judged.push(at);
             owned.taken += usize::from(is_done);
         }
         owned.taken += std::mem::take(&mut owned.run);
         owned.is_in_round = true;
         owned.shard.finish(&mut outlet)?;
-        Ok(Did::Judged(judged))
+        Ok(did.unwrap_or(Did::Judged(judged)))
     }
 }
 
-fn ends_dump((offset, message): &(i64, Rc<Message>)) -> bool {
-    raw(*offset, message).ends_dump().is_some()
-}
-
-fn raw(offset: i64, message: &Message) -> RawRecord<'_> {
-    let (provenance, origin, revised) = match &message.about {
-        About::Raw { provenance, origin, revised, .. } => (Some(&**provenance), *origin, *revised),
-        _ => (None, None, false),
+/// Whether the shard took another gazetteer; None where the process does not have it.
+fn pass_announcement(
+    setup: &Setup,
+    gazetteers: Gazetteers<'_>,
+    shard: &mut Shard,
+    offset: i64,
+    said: Announcement<'_>,
+) -> Result<Option<bool>> {
+    let Gazetteers::Announced(here) = gazetteers else {
+        return Ok(Some(shard.pass_announcement(offset, None)?));
     };
-    let key = Some(message.key.as_slice()).filter(|key| !key.is_empty());
-    let value = message.value.as_deref();
-    RawRecord {
-        offset,
-        timestamp_ms: message.timestamp_ms,
-        key,
-        value,
-        provenance,
-        origin,
-        revised,
-        gazetteer: None,
-    }
-}
-
-struct Sending<'a> {
-    setup: &'a Setup,
-    feed: usize,
-    producer: &'a mut Producer,
-    now_ms: i64,
-}
-
-impl Outlet for Sending<'_> {
-    fn frame(&mut self, topic: &str, partition: u32, header: &[u8], value: &[u8]) -> Result<(), Error> {
-        let about = About::Frame { header: header.to_vec() };
-        let message =
-            Message { timestamp_ms: self.now_ms, key: Vec::new(), value: Some(value.to_vec()), about };
-        self.producer.send((topic.into(), partition as i32), message);
-        Ok(())
-    }
-
-    fn quarantine(
-        &mut self,
-        topic: &str,
-        record: &RawRecord<'_>,
-        rejection: &Rejection,
-    ) -> Result<(), Error> {
-        debug_assert_eq!(topic, &*self.setup.feeds[self.feed].quarantine_topic);
-        let (partition, offset) = (rejection.partition, rejection.offset);
-        let message = Message {
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.unwrap_or_default().to_vec(),
-            value: record.value.map(<[u8]>::to_vec),
-            about: About::Refused { partition, offset, origin: record.origin },
-        };
-        self.producer.send((topic.into(), 0), message);
-        Ok(())
+    let mut is_lacking = false;
+    let mut edition = |version: &str| {
+        let mut editions = here.iter().map(|&edition| &setup.editions[edition]);
+        let found = editions.find(|edition| edition.version() == version).cloned();
+        is_lacking = found.is_none();
+        found.ok_or(Error::Interrupted)
+    };
+    match shard.pass_announcement(offset, Some((said, &mut edition))) {
+        Err(_) if is_lacking => Ok(None),
+        took => Ok(Some(took?)),
     }
 }

@@ -1,13 +1,14 @@
 //! What must stand in the end, from the raw topics alone: plain maps, and no code of the stages.
 //!
 //! Of each key the last statement counts, by the offset at which it first came, of those that were not refused. Two
-//! things come from elsewhere: from which offset on a shard resolved by which gazetteer, and where that finds an
-//! address. In the end nothing may be left that the last gazetteer answers otherwise: neither what stands, nor the last
+//! things come from elsewhere: from which offset on a shard resolved by which gazetteer ([`announced`], where the normaliser
+//! moves), and where that finds an address. In the end nothing may be left that the last gazetteer answers otherwise: neither what stands, nor the last
 //! statement that was refused because of its address and has nothing after it.
 //!
 //! Where a full dump ends ([`dumps`]), it has said all that there is: what is not in it is gone, and what was refused before
 //! it comes too late.
 
+pub mod announced;
 mod dumps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,7 +130,8 @@ pub fn expected(
             for (offset, message) in (0..).zip(raw) {
                 let edition = in_force(editions, offset);
                 let by = By { edition, strict: in_force(contracts, offset) == Some(1) };
-                if edition.is_none() && feed != POLICE {
+                let is_record = matches!(message.about, About::Raw { .. });
+                if edition.is_none() && feed != POLICE && is_record {
                     bail!("offset {offset} of feed {feed} was read without a gazetteer");
                 }
                 one(setup, &mut expected, &mut told, partition, offset, by, message)?;
@@ -153,7 +155,11 @@ fn one(
     by: By,
     message: &Message,
 ) -> Result<()> {
-    let About::Raw { origin, revised, said, .. } = &message.about else { bail!("no raw record") };
+    let (origin, revised, said) = match &message.about {
+        About::Raw { origin, revised, said, .. } => (origin, revised, said),
+        About::Announced { .. } => return Ok(()),
+        _ => bail!("no raw record"),
+    };
     let first_offset = origin.unwrap_or(offset);
     let address = match &said.what {
         What::Holds { lies: Lies::At(address), .. } => Some(*address),

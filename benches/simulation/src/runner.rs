@@ -26,6 +26,8 @@ use crate::{
 };
 
 const STD_PARTITIONS_MAX: u32 = 3;
+/// On which the normaliser may run, where it moves.
+const MACHINES: u32 = 4;
 /// After so many seeds the stores are made anew, so that their journals do not grow.
 const SEEDS_A_STORE: u64 = 200;
 
@@ -58,10 +60,11 @@ pub struct Runner {
 }
 
 struct Stores {
-    state: State,
+    /// Only the first is cleared for each seed.
+    states: Vec<State>,
     /// Twice as many as there are partitions.
     shards: Vec<Store>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Stores {
@@ -70,18 +73,19 @@ impl Stores {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         let options = Options { cache_bytes: 1 << 20, write_buffer_bytes: 8 << 20, ..Options::default() };
-        let state = State::open(&dir.path().join("normalise"), &options)?;
+        let state = |nth: u32| State::open(&dir.path().join(format!("normalise-{nth}")), &options);
+        let states = (0..MACHINES).map(state).collect::<Result<_, _>>()?;
         let shard = |nth: u32| -> Result<Store> {
             let number = nth % STD_PARTITIONS_MAX;
             let path = dir.path().join(format!("fusion-{nth}"));
             Ok(Shard::open(&path, number, &setup.tables, &options)?.store().clone())
         };
         let shards = (0..2 * STD_PARTITIONS_MAX).map(shard).collect::<Result<_>>()?;
-        Ok(Self { state, shards, _dir: dir })
+        Ok(Self { states, shards, dir })
     }
 
     fn clear(&self) -> Result<()> {
-        let mut all = self.shards.iter().chain([self.state.store()]);
+        let mut all = self.shards.iter().chain([self.states[0].store()]);
         Ok(all.try_for_each(Store::clear)?)
     }
 }
@@ -121,7 +125,8 @@ impl Runner {
                 Which::Row => &mut self.of_rows,
                 Which::Silence => &mut self.of_silence,
             },
-            state: self.stores.state.clone(),
+            states: &self.stores.states,
+            dir: self.stores.dir.path(),
             stores,
             spares,
         };

@@ -143,6 +143,11 @@ impl Setup {
         Ok(())
     }
 
+    /// Which edition has this version.
+    pub fn edition(&self, version: &str) -> Option<usize> {
+        self.editions.iter().position(|edition| edition.version() == version)
+    }
+
     pub fn spot(&self, edition: usize, feed: usize, address: usize) -> Option<&Spot> {
         self.spots.get(&(edition, feed, address)).and_then(Option::as_ref)
     }

@@ -36,6 +36,12 @@ pub enum Step {
     /// A step of the process that had it before.
     WakeFuser(usize),
     Trim(usize),
+    /// Where the normaliser moves: a step towards a checkpoint that counts, or what is announced under it.
+    Keep,
+    /// A checkpoint from time to time.
+    Save,
+    /// A step of the same in a paused process.
+    WakeKeeping(usize),
 }
 
 /// What is counted.
@@ -68,10 +74,21 @@ pub enum Event {
     BatchMadeAgain,
     OwnerRefused,
     TailLate,
+    NormaliserMoved,
+    StateRestored,
+    NormaliserSaved,
+    NormaliserRevoked,
+    ZombieCommitted,
+    ZombieAnnounced,
+    ZombieLacking,
+    ZombieEnded,
+    AnnouncementObeyed,
+    AnnouncementLate,
+    FactSaidAgain,
 }
 
 impl Event {
-    pub const ALL: [Event; 27] = [
+    pub const ALL: [Event; 38] = [
         Event::ConnectorKilled,
         Event::NormaliserKilled,
         Event::NormaliserPaused,
@@ -99,6 +116,17 @@ impl Event {
         Event::BatchMadeAgain,
         Event::OwnerRefused,
         Event::TailLate,
+        Event::NormaliserMoved,
+        Event::StateRestored,
+        Event::NormaliserSaved,
+        Event::NormaliserRevoked,
+        Event::ZombieCommitted,
+        Event::ZombieAnnounced,
+        Event::ZombieLacking,
+        Event::ZombieEnded,
+        Event::AnnouncementObeyed,
+        Event::AnnouncementLate,
+        Event::FactSaidAgain,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -130,6 +158,17 @@ impl Event {
             Event::BatchMadeAgain => "batches of tails made again",
             Event::OwnerRefused => "former owners refused",
             Event::TailLate => "late tails of former owners",
+            Event::NormaliserMoved => "normalisers that went on on another machine",
+            Event::StateRestored => "normalisers restored from a checkpoint",
+            Event::NormaliserSaved => "checkpoints of normalisers",
+            Event::NormaliserRevoked => "paused normalisers that were refused a checkpoint",
+            Event::ZombieCommitted => "commits of paused normalisers to states of their own",
+            Event::ZombieAnnounced => "announcements of paused normalisers",
+            Event::ZombieLacking => "paused normalisers that read of a gazetteer that they do not have",
+            Event::ZombieEnded => "paused normalisers that ended",
+            Event::AnnouncementObeyed => "shards that took a gazetteer that was announced",
+            Event::AnnouncementLate => "announcements that came too late",
+            Event::FactSaidAgain => "facts that were said again, and alike",
         }
     }
 }
@@ -156,6 +195,8 @@ pub struct Weights {
     pub moves: bool,
     pub replays_at_end: bool,
     pub fuse_messages_max: usize,
+    /// The normaliser moves.
+    pub wanders: bool,
 }
 
 impl Weights {
@@ -164,7 +205,7 @@ impl Weights {
         let (send, append, work, fuse, wake) = (often(2), often(10), often(6), often(4), often(1));
         let revise = often(8);
         let mut seldom = || [0, 0, 1, 2, 6][rng.random_range(0..5)];
-        Self {
+        let mut weights = Self {
             send,
             append,
             work,
@@ -184,6 +225,17 @@ impl Weights {
             moves: rng.random_range(0..4) == 0,
             replays_at_end: rng.random(),
             fuse_messages_max: rng.random_range(1..=6),
+            wanders: false,
+        };
+        // From a stream of its own, so that all else is as it was before there was this.
+        let mut rng = rng.clone();
+        rng.set_stream(1);
+        if rng.random_range(0..3) == 0 {
+            // Another contract is taken when everything is at rest, and that one process can not tell.
+            (weights.wanders, weights.upgrade) = (true, 0);
+            // Most of what is to be seen begins with a gazetteer.
+            weights.publish += 3;
         }
+        weights
     }
 }

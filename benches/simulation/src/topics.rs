@@ -21,7 +21,7 @@ pub type At = (Arc<str>, i32);
 #[derive(Debug)]
 pub struct Message {
     pub timestamp_ms: i64,
-    /// Empty: the end of a dump, which has none.
+    /// Empty: the end of a dump or an announcement, which have none.
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
     pub about: About,
@@ -30,9 +30,24 @@ pub struct Message {
 /// A message's headers, and what the oracle is to know of it.
 #[derive(Debug)]
 pub enum About {
-    Raw { provenance: Rc<[u8]>, origin: Option<i64>, revised: bool, said: Rc<Said> },
-    Frame { header: Vec<u8> },
-    Refused { partition: i32, offset: i64, origin: Option<i64> },
+    Raw {
+        provenance: Rc<[u8]>,
+        origin: Option<i64>,
+        revised: bool,
+        said: Rc<Said>,
+    },
+    /// Which gazetteer is in force behind it.
+    Announced {
+        header: Vec<u8>,
+    },
+    Frame {
+        header: Vec<u8>,
+    },
+    Refused {
+        partition: i32,
+        offset: i64,
+        origin: Option<i64>,
+    },
 }
 
 /// What was appended, by partition; an offset is an index.

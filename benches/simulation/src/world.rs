@@ -1,9 +1,10 @@
 //! One seed: everything that runs, and a scheduler that picks who takes the next step.
 
 mod actions;
+mod moving;
 mod schedule;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
@@ -17,6 +18,8 @@ use crate::{
     connector::Connector,
     custody::Custody,
     fuser::Fuser,
+    keeping::Keeping,
+    machines::Machines,
     normaliser::{Limits, Process, Switches},
     replayer::Replayer,
     setup::Setup,
@@ -34,8 +37,10 @@ pub struct Tools<'a> {
     pub setup: &'a Setup,
     pub doors: &'a mut [Door],
     pub rules: &'a mut Rules,
-    /// Empty.
-    pub state: State,
+    /// The first is empty. The others are for where the normaliser moves to.
+    pub states: &'a [State],
+    /// For files on their way.
+    pub dir: &'a Path,
     /// Empty ones, as many as there may be std partitions.
     pub stores: &'a [Store],
     /// As many more, for where shards move to.
@@ -51,6 +56,8 @@ pub struct World<'a> {
     pub switches: Switches,
     /// From where on records were read by which contract: 1 is the stricter.
     pub contracts: Switches,
+    /// Set where the normaliser moves.
+    pub machines: Option<Machines>,
     pub events: BTreeMap<Event, u64>,
     pub trace: Option<Vec<String>>,
     pub limits: Limits,
@@ -69,7 +76,7 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub async fn new(seed: u64, tools: Tools<'a>, traces: bool) -> Result<Self> {
-        let Tools { setup, doors, rules, state, stores, spares } = tools;
+        let Tools { setup, doors, rules, states, dir, stores, spares } = tools;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let limits = Limits {
             std_partitions: rng.random_range(1..=stores.len() as u32),
@@ -88,14 +95,15 @@ impl<'a> World<'a> {
             let fuser = Fuser::open(store, number, limits, &setup.tables, std_topics, rules, custody);
             fusers.push(fuser.await?);
         }
-        Ok(Self {
-            process: Process::open(setup, &state, limits, &topics, 0, false)?,
+        let mut world = Self {
+            process: Process::open(setup, &states[0], limits, &topics, 0, false)?,
             connectors: scripts.into_iter().map(Connector::new).collect(),
             setup,
             topics,
             fusers,
             switches: Switches::new(),
             contracts: Switches::new(),
+            machines: weights.wanders.then(|| Machines::new(states, dir)).transpose()?,
             events: BTreeMap::new(),
             trace: traces.then(|| vec![format!("{limits:?} {weights:?}")]),
             limits,
@@ -109,7 +117,12 @@ impl<'a> World<'a> {
             now_ms: START_MS,
             rules,
             processes: 1,
-        })
+        };
+        if let Some(machines) = &mut world.machines {
+            let machine = machines.free.swap_remove(0);
+            world.process = world.start_on(machine).await?;
+        }
+        Ok(world)
     }
 
     /// Runs with faults until everything was said and a while longer, then without until nothing is left to do.
@@ -122,7 +135,8 @@ impl<'a> World<'a> {
             self.take(step).await?;
         }
         self.note(|| "calm from here on".into());
-        if self.gazetteer.is_none() {
+        let current = self.process.keeping.as_ref().and_then(Keeping::current);
+        if self.gazetteer.is_none() && current.is_none() {
             self.take(Step::Publish).await?;
         }
         if self.weights.replays_at_end && self.replayer.is_idle() {
@@ -142,6 +156,10 @@ impl<'a> World<'a> {
     /// Everything dies and is opened once more: there must be nothing left to do.
     async fn open_again(&mut self) -> Result<()> {
         self.take(Step::Kill).await?;
+        // One that moves has to found and to announce first, and may judge again.
+        while let Some(step) = self.machines.is_some().then(|| self.pick(false)).flatten() {
+            self.take(step).await?;
+        }
         for fuser in 0..self.fusers.len() {
             self.take(Step::KillFuser(fuser)).await?;
         }
@@ -161,7 +179,8 @@ impl<'a> World<'a> {
     fn producers(&self) -> impl Iterator<Item = &Producer> {
         let of_processes = self.zombies.iter().chain([&self.process]).flat_map(|process| {
             let workers = process.workers.iter().map(|worker| &worker.producer);
-            workers.chain([&process.reviser.producer])
+            let keeping = process.keeping.iter().map(|keeping| &keeping.producer);
+            workers.chain([&process.reviser.producer]).chain(keeping)
         });
         self.connectors
             .iter()
@@ -175,7 +194,8 @@ impl<'a> World<'a> {
         let processes = self.zombies.iter_mut().chain([&mut self.process]);
         let of_processes = processes.flat_map(|process| {
             let workers = process.workers.iter_mut().map(|worker| &mut worker.producer);
-            workers.chain([&mut process.reviser.producer])
+            let keeping = process.keeping.iter_mut().map(|keeping| &mut keeping.producer);
+            workers.chain([&mut process.reviser.producer]).chain(keeping)
         });
         self.connectors
             .iter_mut()

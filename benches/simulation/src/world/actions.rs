@@ -8,7 +8,7 @@ use rand::Rng;
 use super::World;
 use crate::{
     custody::Woken,
-    normaliser::{Around, Did, Process},
+    normaliser::{Around, Did, Process, gazetteers},
     reviser::{self, Reviser},
     step::{Event, Step},
     topics::{At, Message},
@@ -30,12 +30,15 @@ impl World<'_> {
             }
             Step::KillConnector(feed) => self.kill_connector(feed),
             Step::Append => self.append(),
+            Step::Publish if self.machines.is_some() => self.publish_here(),
             Step::Publish => self.publish(),
             Step::Work(worker) => self.work(worker)?,
             Step::Revise => self.revise()?,
             Step::Wake(zombie, worker) => self.wake(zombie, worker)?,
             Step::WakeReviser(zombie) => self.wake_reviser(zombie)?,
+            Step::Kill if self.machines.is_some() => self.kill_moving().await?,
             Step::Kill => self.kill()?,
+            Step::Pause if self.machines.is_some() => self.pause_moving().await?,
             Step::Pause => self.pause()?,
             Step::Upgrade => self.upgrade()?,
             Step::Replay(feed) => {
@@ -91,6 +94,9 @@ impl World<'_> {
                 let trims = self.fusers[fuser].trim()?;
                 self.note(|| format!("fusion {fuser}: its change log is trimmed: {trims}"));
             }
+            Step::Keep => self.keep().await?,
+            Step::Save => self.save().await?,
+            Step::WakeKeeping(zombie) => self.wake_keeping(zombie).await?,
         }
         self.ghosts.retain(|ghost| !ghost.is_acknowledged());
         Ok(())
@@ -162,11 +168,12 @@ impl World<'_> {
     }
 
     fn work(&mut self, worker: usize) -> Result<()> {
-        let did = self.process.workers[worker].step(&mut Around {
+        let process = &mut self.process;
+        let did = process.workers[worker].step(&mut Around {
             setup: self.setup,
-            state: &self.process.state,
+            state: &process.state,
             topics: &self.topics,
-            current: self.gazetteer.as_ref(),
+            gazetteers: gazetteers(process.keeping.as_ref(), self.gazetteer.as_ref()),
             switches: &mut self.switches,
             limits: self.limits,
             now_ms: self.now_ms,
@@ -177,29 +184,43 @@ impl World<'_> {
             self.count(Event::EditionTaken, taken);
             self.count(Event::EditionHeld, held);
         }
+        self.count(Event::AnnouncementObeyed, u64::from(matches!(did, Did::Passed(_, true))));
         let number = self.process.number;
         self.note(|| format!("process {number} worker {worker} {}", words(&did)));
+        ensure!(!matches!(did, Did::Lacks(_)), "process {number} {}", words(&did));
         Ok(())
     }
 
     fn wake(&mut self, zombie: usize, worker: usize) -> Result<()> {
         let process = &mut self.zombies[zombie];
+        let has_own_state = process.keeping.is_some();
         let did = process.workers[worker].step(&mut Around {
             setup: self.setup,
             state: &process.state,
             topics: &self.topics,
-            current: None,
+            gazetteers: gazetteers(process.keeping.as_ref(), None),
             switches: &mut self.switches,
             limits: self.limits,
             now_ms: self.now_ms,
-            fenced: true,
+            fenced: !has_own_state,
             rng: &mut self.rng,
         })?;
         let number = process.number;
-        if matches!(did, Did::Refused) {
-            self.count(Event::ZombieRefused, 1);
+        match did {
+            Did::Refused => self.count(Event::ZombieRefused, 1),
+            Did::Committed(_) => self.count(Event::ZombieCommitted, 1),
+            Did::Lacks(_) => self.count(Event::ZombieLacking, 1),
+            _ => {}
         }
         self.note(|| format!("zombie {number} worker {worker} {}", words(&did)));
+        self.woke(zombie, matches!(did, Did::Lacks(_)))
+    }
+
+    /// A paused process has taken a step.
+    fn woke(&mut self, zombie: usize, ends: bool) -> Result<()> {
+        if self.machines.is_some() {
+            return if ends { self.end(zombie) } else { self.tire(zombie) };
+        }
         // One that has ended all that it was at.
         self.zombies.retain(Process::is_at_work);
         Ok(())
@@ -217,11 +238,11 @@ impl World<'_> {
 
     fn wake_reviser(&mut self, zombie: usize) -> Result<()> {
         let process = &mut self.zombies[zombie];
-        let did = process.revise(self.setup, &self.topics, true, self.now_ms)?;
+        let fenced = process.keeping.is_none();
+        let did = process.revise(self.setup, &self.topics, fenced, self.now_ms)?;
         let number = process.number;
         self.note(|| format!("zombie {number} {}", did.as_ref().map_or_else(String::new, asked_again)));
-        self.zombies.retain(Process::is_at_work);
-        Ok(())
+        self.woke(zombie, false)
     }
 
     fn successor(&mut self) -> Result<Process> {
@@ -247,7 +268,7 @@ impl World<'_> {
     }
 
     /// How many of its messages never come.
-    fn lose(&mut self, reviser: Reviser) -> usize {
+    pub(super) fn lose(&mut self, reviser: Reviser) -> usize {
         let (lost, ghost) = reviser.die(&mut self.rng);
         self.ghosts.push(ghost);
         lost
@@ -318,6 +339,9 @@ fn words(did: &Did) -> String {
             format!("polls {records} records; {taken} shards take another gazetteer, {held} may not yet")
         }
         Did::Judged(records) => format!("judges (feed, partition, offset) {records:?}"),
+        Did::Passed(at, true) => format!("takes the gazetteer that is announced at {at:?}"),
+        Did::Passed(at, false) => format!("passes an announcement at {at:?}"),
+        Did::Lacks(at) => format!("does not have the gazetteer that is announced at {at:?}"),
         Did::Sent => "has sent everything".into(),
         Did::Acknowledged => "hears that everything is acknowledged".into(),
         Did::Committed(at) => format!("commits (feed, partition, next) {at:?}"),

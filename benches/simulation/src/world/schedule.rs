@@ -18,21 +18,21 @@ impl World<'_> {
         }
         let producers = self.producers().filter(|producer| !producer.is_acknowledged()).count();
         steps.extend((producers > 0).then_some((self.weights.append, Step::Append)));
-        let workers = |process: &Process| {
-            let ready = |w: usize| process.workers[w].is_ready(&self.topics, self.gazetteer.as_ref());
-            (0..process.workers.len()).filter(|&w| ready(w)).collect::<Vec<_>>()
-        };
+        let workers = |process: &Process| process.ready(&self.topics, self.gazetteer.as_ref());
         steps.extend(workers(&self.process).into_iter().map(|w| (self.weights.work, Step::Work(w))));
         steps.extend(self.process.can_revise().then_some((self.weights.revise, Step::Revise)));
         for (z, zombie) in self.zombies.iter().enumerate() {
-            let moves = !zombie.reviser.is_idle() && zombie.can_revise();
+            // One that has a state of its own begins anew, too.
+            let begins = zombie.keeping.is_some();
+            let moves = (begins || !zombie.reviser.is_idle()) && zombie.can_revise();
             steps.extend(moves.then_some((self.weights.wake, Step::WakeReviser(z))));
-            let moving = workers(zombie).into_iter().filter(|&w| !zombie.workers[w].is_idle());
+            let moving = workers(zombie).into_iter().filter(|&w| begins || !zombie.workers[w].is_idle());
             steps.extend(moving.map(|w| (self.weights.wake, Step::Wake(z, w))));
         }
         let ready = self.fusers.iter().enumerate().filter(|(_, fuser)| fuser.is_ready(&self.topics));
         steps.extend(ready.map(|(f, _)| (self.weights.fuse, Step::Fuse(f))));
         steps.extend(self.replayer.can_save().then_some((4, Step::SaveReplay)));
+        self.add_moving(&mut steps, troubled);
         if troubled {
             self.add_faults(&mut steps);
         }
@@ -57,7 +57,10 @@ impl World<'_> {
         steps.extend((!self.replayer.is_idle()).then_some((w.kill_replay, Step::KillReplay)));
         steps.push((w.kill, Step::Kill));
         steps.extend(self.process.is_at_rest().then_some((w.upgrade, Step::Upgrade)));
-        let is_at_work = self.process.is_at_work();
+        let is_at_work = match &self.machines {
+            Some(machines) => !machines.free.is_empty(),
+            None => self.process.is_at_work(),
+        };
         steps.extend((is_at_work && self.zombies.len() < ZOMBIES_MAX).then_some((w.pause, Step::Pause)));
         steps.push((w.repeat, Step::Repeat));
         for fuser in 0..self.fusers.len() {
