@@ -221,6 +221,7 @@ impl Normaliser {
                     let before = shard.record.contract_version.unwrap_or_default();
                     return Err(Error::ContractChanged { feed, before, partition });
                 }
+                shard.begin_before(end);
                 if !shard.source.needs_gazetteer() {
                     defining.push(shard);
                     continue;

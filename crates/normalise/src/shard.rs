@@ -54,6 +54,9 @@ pub struct Shard {
     /// What may have been sent before a crash, under the edition that the state names, ends here: no other edition
     /// is taken before.
     pub held_until: NextOffset,
+    /// What may have been sent before a death, by the contract that the state names, ends here: before, the shard is not at
+    /// rest.
+    owed_until: NextOffset,
     prefix: ShardPrefix,
     quarantine_topic: String,
     kind: Arc<str>,
@@ -123,6 +126,7 @@ impl Shard {
             record,
             edition: None,
             held_until: NextOffset::START,
+            owed_until: NextOffset::START,
             kind: contract.fact.kind.as_str().into(),
             kinds: kinds.clone(),
             contract_version: contract.version.clone(),
@@ -193,11 +197,18 @@ impl Shard {
         format!("{:032x}", self.contract_hash)
     }
 
+    /// At a start: whatever was sent lies before this `end`.
+    pub fn begin_before(&mut self, end: NextOffset) {
+        if self.record.contract.is_some() && !self.record.at_rest {
+            self.owed_until = end;
+        }
+    }
+
     /// Notes that nothing is sent that is not committed, or that something may be from now on, and by which contract. False
-    /// where that was noted already.
+    /// where that was noted already. A stop in order says nothing of what was sent before the death before it.
     pub fn rest(&mut self, at_rest: bool) -> bool {
         let before = self.record.clone();
-        self.record.at_rest = at_rest;
+        self.record.at_rest = at_rest && self.record.next >= self.owed_until;
         if !at_rest {
             self.record.contract_version = Some(self.contract_version.clone());
             self.record.contract = Some(self.contract());

@@ -378,6 +378,32 @@ async fn after_a_death_another_contract_waits_until_what_was_sent_by_the_former_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_order_right_after_a_death_leaves_owed_what_was_owed() {
+    let mut site = Site::start().await;
+    site.produce_city(&city()).await;
+    let ended = site.open().before_commit(Arc::new(|| false)).run(CancellationToken::new()).await;
+    assert!(matches!(ended, Err(Error::StoppedByTest)), "{ended:?}");
+    // Stopped before it has read anything of what was sent.
+    let stop = CancellationToken::new();
+    stop.cancel();
+    site.open().run(stop).await.unwrap();
+
+    let former = site.contracts[POLICE].clone();
+    let mut changed = (*former).clone();
+    changed.version = "2.0.0".into();
+    let changed = Arc::new(changed);
+    site.contracts.insert(POLICE, changed.clone());
+    let refused = site.open().run(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::ContractChanged { .. }), "{refused}");
+    site.contracts.insert(POLICE, former);
+    let running = site.run();
+    running.received(POLICE, city().len() as u64).await;
+    running.stop().await;
+    site.contracts.insert(POLICE, changed);
+    site.run().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_to_stop_in_the_midst_of_a_batch_leaves_the_stage_at_rest() {
     let mut site = Site::start().await;
     site.produce_city(&city()).await;
