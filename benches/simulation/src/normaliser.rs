@@ -10,6 +10,7 @@
 //! Between any two steps it may die, or be paused. A paused one wakes up beside its successor and ends the batch that
 //! it was at: its messages are sent, its commit is refused.
 
+mod resting;
 mod sending;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use yibiao_normalise::{
@@ -220,26 +221,6 @@ impl Process {
         reviser.step(setup, state, topics, in_force(workers), fenced, now_ms)
     }
 
-    /// Before the state is copied: what may be sent from now on is not at rest, and shards without a gazetteer take this one,
-    /// as the stage does it (`run.rs`).
-    pub fn begin(&mut self, setup: &Setup, edition: Option<usize>) -> Result<()> {
-        let mut commit = self.state.begin();
-        for Owned { shard, .. } in self.workers.iter_mut().flat_map(|worker| &mut worker.shards) {
-            if let (Some(version), Some(keeping)) = (&shard.record.gazetteer_version, &self.keeping) {
-                ensure!(
-                    keeping.has(setup, version),
-                    "{:?} was resolved by a gazetteer that is not here",
-                    shard.id
-                );
-            }
-            let takes = edition.is_some_and(|edition| shard.take_first_edition(&setup.editions[edition]));
-            if shard.rest(false) || takes {
-                commit.shard(&shard.id, &shard.record);
-            }
-        }
-        Ok(commit.commit()?)
-    }
-
     /// Where the shards stand: feed, raw partition, next offset.
     pub fn positions(&self) -> Vec<(usize, i32, i64)> {
         let shards = self.workers.iter().flat_map(|worker| &worker.shards);
@@ -288,11 +269,13 @@ impl Owned {
 
     /// Goes on under the gazetteer of the last commit, up to the end that there is now.
     fn hold(&mut self, setup: &Setup, topics: &Topics) -> Result<()> {
+        let end = NextOffset::new(topics.end(&self.raw)).unwrap_or_default();
+        self.shard.begin_before(end);
         let version = self.shard.record.gazetteer_version.as_deref();
         if let Some(version) = version.filter(|_| self.shard.source.needs_gazetteer()) {
             let edition = setup.editions.iter().find(|edition| edition.version() == version);
             self.shard.edition = Some(edition.context("the edition of the last commit")?.clone());
-            self.shard.held_until = NextOffset::new(topics.end(&self.raw)).unwrap_or_default();
+            self.shard.held_until = end;
         }
         Ok(())
     }

@@ -85,10 +85,11 @@ pub enum Event {
     AnnouncementObeyed,
     AnnouncementLate,
     FactSaidAgain,
+    ContractRefused,
 }
 
 impl Event {
-    pub const ALL: [Event; 38] = [
+    pub const ALL: [Event; 39] = [
         Event::ConnectorKilled,
         Event::NormaliserKilled,
         Event::NormaliserPaused,
@@ -127,6 +128,7 @@ impl Event {
         Event::AnnouncementObeyed,
         Event::AnnouncementLate,
         Event::FactSaidAgain,
+        Event::ContractRefused,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -169,6 +171,9 @@ impl Event {
             Event::AnnouncementObeyed => "shards that took a gazetteer that was announced",
             Event::AnnouncementLate => "announcements that came too late",
             Event::FactSaidAgain => "facts that were said again, and alike",
+            Event::ContractRefused => {
+                "other contracts that were refused, as something was still owed by the former"
+            }
         }
     }
 }
@@ -231,8 +236,7 @@ impl Weights {
         let mut rng = rng.clone();
         rng.set_stream(1);
         if rng.random_range(0..3) == 0 {
-            // Another contract is taken when everything is at rest, and that one process can not tell.
-            (weights.wanders, weights.upgrade) = (true, 0);
+            weights.wanders = true;
             // Most of what is to be seen begins with a gazetteer.
             weights.publish += 3;
         }

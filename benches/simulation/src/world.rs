@@ -63,6 +63,8 @@ pub struct World<'a> {
     pub limits: Limits,
     pub steps: usize,
     zombies: Vec<Process>,
+    /// By feed and raw partition: as far as paused processes may have come.
+    read_by_others: BTreeMap<(usize, i32), i64>,
     /// What dead producers had on its way.
     ghosts: Vec<Producer>,
     replayer: Replayer,
@@ -109,6 +111,7 @@ impl<'a> World<'a> {
             limits,
             steps: 0,
             zombies: Vec::new(),
+            read_by_others: BTreeMap::new(),
             ghosts: Vec::new(),
             replayer: Replayer::default(),
             gazetteer: None,
@@ -120,7 +123,7 @@ impl<'a> World<'a> {
         };
         if let Some(machines) = &mut world.machines {
             let machine = machines.free.swap_remove(0);
-            world.process = world.start_on(machine).await?;
+            world.process = world.start_on(machine, false).await?;
         }
         Ok(world)
     }

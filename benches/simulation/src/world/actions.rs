@@ -40,6 +40,7 @@ impl World<'_> {
             Step::Kill => self.kill()?,
             Step::Pause if self.machines.is_some() => self.pause_moving().await?,
             Step::Pause => self.pause()?,
+            Step::Upgrade if self.machines.is_some() => self.upgrade_moving().await?,
             Step::Upgrade => self.upgrade()?,
             Step::Replay(feed) => {
                 let sent = self.replayer.send(self.setup, feed, &self.topics, self.now_ms);

@@ -1,23 +1,23 @@
 //! What happens to a normaliser that moves: it dies with or without its disk, goes on elsewhere, is paused and goes on beside
 //! its successor.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
 
 use super::World;
 use crate::{
     keeping::{Did, Keeping},
     machines::Machine,
-    normaliser::Process,
+    normaliser::{Process, Worker},
     step::{Event, Step},
 };
 
 /// A paused process takes at most so many steps.
-const ZOMBIE_STEPS_MAX: usize = 120;
+const ZOMBIE_STEPS_MAX: usize = 200;
 
 impl World<'_> {
-    /// Starts a process that takes the normaliser.
-    pub(super) async fn start_on(&mut self, mut machine: Machine) -> Result<Process> {
+    /// Starts a process that takes the normaliser, with this contract if nothing is owed by the other.
+    pub(super) async fn start_on(&mut self, mut machine: Machine, strict: bool) -> Result<Process> {
         let number = self.processes;
         self.processes += 1;
         let machines = self.machines.as_mut().context("machines")?;
@@ -30,7 +30,12 @@ impl World<'_> {
         let (on, is_restored) = (machine.number, taken.is_restored);
         self.note(|| format!("process {number} starts on machine {on}; it died before: {dies}; from a checkpoint: {is_restored}"));
         let state = machine.state.clone();
-        let mut process = Process::open(self.setup, &state, self.limits, &self.topics, number, false)?;
+        let open = |strict| Process::open(self.setup, &state, self.limits, &self.topics, number, strict);
+        let mut process = open(strict)?;
+        if process.is_owed_by_another_contract(&self.topics) {
+            process = open(!strict)?;
+            ensure!(!process.is_owed_by_another_contract(&self.topics), "neither contract may be taken");
+        }
         let edition = machine.folder.current;
         process.keeping = Some(Keeping::new(machine, taken));
         process.begin(self.setup, edition)?;
@@ -39,24 +44,62 @@ impl World<'_> {
 
     /// It dies. Its disk may be lost, or its machine away for longer.
     pub(super) async fn kill_moving(&mut self) -> Result<()> {
-        let mut machine = self.process.keeping.as_ref().context("a machine")?.machine.clone();
-        let machines = self.machines.as_mut().context("machines")?;
-        match self.rng.random_range(0..3) {
-            0 => {}
-            1 => machine.lose()?,
-            _ => {
-                machines.free.push(machine);
-                machine = machines.free.swap_remove(self.rng.random_range(0..machines.free.len()));
-            }
-        }
-        let before = self.process.keeping.as_ref().map(|keeping| keeping.machine.number);
-        self.count(Event::NormaliserMoved, u64::from(before != Some(machine.number)));
-        let next = self.start_on(machine).await?;
+        let machine = self.next_machine()?;
+        let next = self.start_on(machine, self.process.strict).await?;
         let dead = std::mem::replace(&mut self.process, next);
         let number = dead.number;
         let lost = self.bury(dead);
         self.count(Event::NormaliserKilled, 1);
         self.note(|| format!("process {number} died, {lost} of its messages are lost"));
+        Ok(())
+    }
+
+    /// Where the next process starts: here, with the disk or without, or elsewhere.
+    fn next_machine(&mut self) -> Result<Machine> {
+        let mut machine = self.process.keeping.as_ref().context("a machine")?.machine.clone();
+        let (before, drawn) = (machine.number, self.rng.random_range(0..3));
+        let machines = self.machines.as_mut().context("machines")?;
+        if drawn == 1 {
+            machine.lose()?;
+        } else if drawn == 2 {
+            machines.free.push(machine);
+            machine = machines.free.swap_remove(self.rng.random_range(0..machines.free.len()));
+        }
+        self.count(Event::NormaliserMoved, u64::from(before != machine.number));
+        Ok(machine)
+    }
+
+    /// Whether it is the only one, has read what all before it may have read, and is in the midst of nothing.
+    fn can_change_contract(&self) -> bool {
+        let has_read = |(feed, partition, next): (usize, i32, i64)| {
+            self.read_by_others.get(&(feed, partition)).is_none_or(|end| next >= *end)
+        };
+        let Process { workers, keeping, .. } = &self.process;
+        self.zombies.is_empty()
+            && keeping.as_ref().is_some_and(Keeping::is_idle)
+            && workers.iter().all(Worker::is_idle)
+            && self.process.positions().into_iter().all(has_read)
+    }
+
+    /// It stops in order, and the next process has another contract.
+    pub(super) async fn upgrade_moving(&mut self) -> Result<()> {
+        self.process.rest()?;
+        self.save().await?;
+        let machine = self.next_machine()?;
+        let strict = !self.process.strict;
+        let next = self.start_on(machine, strict).await?;
+        let is_taken = next.strict == strict;
+        for (feed, partition, next) in next.positions().into_iter().filter(|_| is_taken) {
+            self.contracts.entry((feed, partition)).or_default().push((next, usize::from(strict)));
+        }
+        let stopped = std::mem::replace(&mut self.process, next);
+        self.lose(stopped.reviser);
+        self.count(if is_taken { Event::ContractChanged } else { Event::ContractRefused }, 1);
+        self.note(|| {
+            format!(
+                "the process stops, the next one has the stricter contract: {strict}; if it may: {is_taken}"
+            )
+        });
         Ok(())
     }
 
@@ -77,7 +120,7 @@ impl World<'_> {
         let machines = self.machines.as_mut().context("machines")?;
         let nth = self.rng.random_range(0..machines.free.len());
         let machine = machines.free.swap_remove(nth);
-        let next = self.start_on(machine).await?;
+        let next = self.start_on(machine, self.process.strict).await?;
         let mut paused = std::mem::replace(&mut self.process, next);
         let steps = self.rng.random_range(1..=ZOMBIE_STEPS_MAX);
         if let Some(keeping) = &mut paused.keeping {
@@ -161,6 +204,11 @@ impl World<'_> {
         if let (Some(keeping), Some(machines)) = (&ended.keeping, &mut self.machines) {
             machines.free.push(keeping.machine.clone());
         }
+        let ends = ended.positions().into_iter().map(|(feed, partition, _)| {
+            let raw = (self.setup.feeds[feed].raw_topic.clone(), partition);
+            ((feed, partition), self.topics.end(&raw))
+        });
+        self.read_by_others = ends.collect();
         let lost = self.bury(ended);
         self.count(Event::ZombieEnded, 1);
         self.note(|| format!("zombie {number} ends, {lost} of its messages are lost"));
@@ -196,7 +244,13 @@ impl World<'_> {
         if !troubled {
             return;
         }
-        steps.extend(keeping.can_checkpoint().then_some((4, Step::Save)));
+        // Rather while something may be owed by the present one.
+        let upgrade = if self.process.is_at_rest() { w.upgrade } else { 10 * w.upgrade };
+        steps.extend(self.can_change_contract().then_some((upgrade, Step::Upgrade)));
+        // Of which those that are paused know nothing.
+        let is_new = if keeping.gazetteers().len() == 1 { 40 } else { 4 };
+        steps.extend((!self.zombies.is_empty() && keeping.is_idle()).then_some((is_new, Step::Publish)));
+        steps.extend(keeping.can_checkpoint().then_some((10, Step::Save)));
         let is_free = self.machines.as_ref().is_some_and(|machines| !machines.free.is_empty());
         let is_critical = keeping.is_about_to_announce() && is_free;
         steps.extend(is_critical.then_some((10 * w.pause, Step::Pause)));

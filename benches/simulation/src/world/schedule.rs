@@ -56,7 +56,8 @@ impl World<'_> {
         }
         steps.extend((!self.replayer.is_idle()).then_some((w.kill_replay, Step::KillReplay)));
         steps.push((w.kill, Step::Kill));
-        steps.extend(self.process.is_at_rest().then_some((w.upgrade, Step::Upgrade)));
+        let stays = self.machines.is_none();
+        steps.extend((stays && self.process.is_at_rest()).then_some((w.upgrade, Step::Upgrade)));
         let is_at_work = match &self.machines {
             Some(machines) => !machines.free.is_empty(),
             None => self.process.is_at_work(),
