@@ -85,18 +85,17 @@ impl Machines {
     /// Takes the next epoch. None where the process `dies` of it.
     pub async fn take(&mut self, machine: &mut Machine, dies: bool) -> Result<Option<Taken>> {
         let claim = self.new_claim();
-        let claims = match machine.is_used {
-            true => {
-                machine.state.put_note(CLAIMING, &claim)?;
-                Some(claims_of(&machine.state)?)
+        let claims = machine.is_used.then(|| claims_of(&machine.state)).transpose()?;
+        let state = machine.state.clone();
+        let note = |claims: &Claims, claim: &str| {
+            let noting = |error: yibiao_normalise::Error| yibiao_tables::Error::Task(error.to_string());
+            if let Some(owner) = claims.owner() {
+                state.put_note(OWNER, &owner).map_err(noting)?;
             }
-            false => None,
+            state.put_note(CLAIMING, claim).map_err(noting)
         };
-        let (owner, before) = self.checkpoints.take(Subject::Normaliser, &claim).await?;
-        let is_newest = match &claims {
-            Some(claims) => claims.is_newest(Subject::Normaliser, &before)?,
-            None => false,
-        };
+        let taking = self.checkpoints.take_for(Subject::Normaliser, claims, &claim, note);
+        let (owner, is_newest) = taking.await?;
         if dies {
             return Ok(None);
         }

@@ -26,7 +26,7 @@ use yibiao_fusion::{Applier, Incoming, Rules, replay, verify};
 use yibiao_records::{Change, NextOffset, Value};
 use yibiao_tables::{
     Error, Lake, Projector, Shard, Tables,
-    checkpoint::{Checkpointer, Checkpoints, Subject, acquire},
+    checkpoint::{Checkpointer, Checkpoints, Claims, Subject, acquire},
     lake::{ChangeSource, Layout},
     objects::{self, Limits, Settings},
     shard::BatchEnd,
@@ -354,21 +354,27 @@ async fn a_state_is_kept_where_nobody_else_had_the_shard_and_set_aside_where_som
     let b = world.machine("b").await.unwrap();
     assert_eq!((b.frames(), b.tail), (20, 4));
     drop(b);
-    // A start that dies when it has taken the epoch, before it has noted that in its state.
-    let (beside, checkpoints) = (dir.path().join("b/shard-0"), dir.path().join("checkpoints"));
-    let shard = open(&beside, &world.tables);
-    shard.note_claim("died").unwrap();
-    drop(shard);
-    let checkpoints = Checkpoints::open(checkpoints.to_str().unwrap()).unwrap();
-    checkpoints.take(0, "died").await.unwrap();
+    // Starts that die when they have taken the epoch, before they have noted that in their state: one where the state is the
+    // newest, twice, and later one where it is not.
+    dies_of_taking(&world, dir.path(), "b", "died").await;
+    dies_of_taking(&world, dir.path(), "b", "died again").await;
     let mut b = world.machine("b").await.unwrap();
     assert_eq!((b.frames(), b.tail), (20, 0));
     b.go_on(&world, 25, 5).await;
     b.announce().await;
     drop(b);
+    dies_of_taking(&world, dir.path(), "a", "died of it too").await;
     let a = world.machine("a").await.unwrap();
     assert_eq!((a.frames(), a.tail), (25, 5));
     assert!(dir.path().join("a/shard-0.superseded").exists());
+}
+
+async fn dies_of_taking(world: &World, dir: &Path, machine: &str, claim: &str) {
+    let shard = open(&dir.join(machine).join("shard-0"), &world.tables);
+    let checkpoints = Checkpoints::open(dir.join("checkpoints").to_str().unwrap()).unwrap();
+    let note = |claims: &Claims, claim: &str| shard.note_claim(claims, claim);
+    let claims = Some(shard.claims().unwrap());
+    checkpoints.take_for(Subject::Shard(0), claims, claim, note).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use yibiao_records::CrashPoint;
 use yibiao_state::Options;
 
-use super::{Checkpointer, Checkpoints, Owner, claims::set_aside, owner::new_claim};
+use super::{
+    Checkpointer, Checkpoints, Owner,
+    claims::{Claims, set_aside},
+    owner::new_claim,
+};
 use crate::{Error, Lake, Shard, Tables};
 
 /// One shard on its way.
@@ -54,7 +58,7 @@ pub async fn found(lake: &Lake, shard: Shard, tables: &Tables, options: &Options
     Checkpointer::new(vec![shard.clone()], std::time::Duration::ZERO, 0).all().await?;
     CrashPoint::LoadCheckpointed.pass();
     let claim = new_claim();
-    shard.note_claim(&claim)?;
+    shard.note_claim(&shard.claims()?, &claim)?;
     let owner = owner.renew(&claim).await?;
     CrashPoint::LoadFounded.pass();
     lake.fence(&[(number, owner.epoch())]).await?;
@@ -70,17 +74,13 @@ async fn take(
     options: &Options,
 ) -> Result<Taken, Error> {
     let claim = new_claim();
-    let mut claims = None;
-    if dir.exists() {
-        let shard = Shard::open(dir, number, tables, options)?;
-        claims = Some(shard.claims()?);
-        shard.note_claim(&claim)?;
-    }
-    let (owner, before) = checkpoints.take(number, &claim).await?;
-    let is_newest = match &claims {
-        Some(claims) => claims.is_newest(number.into(), &before)?,
-        None => false,
+    let shard = dir.exists().then(|| Shard::open(dir, number, tables, options)).transpose()?;
+    let claims = shard.as_ref().map(Shard::claims).transpose()?;
+    let note = |claims: &Claims, claim: &str| match &shard {
+        Some(shard) => shard.note_claim(claims, claim),
+        None => Ok(()),
     };
+    let (owner, is_newest) = checkpoints.take_for(number.into(), claims, &claim, note).await?;
     Ok(Taken { number, owner, claim, dir: dir.to_path_buf(), is_newest })
 }
 

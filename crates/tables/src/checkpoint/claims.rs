@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Subject, owner::Before};
+use super::{
+    Checkpoints, Subject,
+    owner::{Before, Owner},
+};
 use crate::Error;
 
 /// What a state says of who wrote it.
@@ -33,20 +36,46 @@ impl Claims {
         format!("{epoch} {claim}")
     }
 
-    /// Whether the epoch that was taken under `claim` was taken for this state.
-    pub fn has(&self, claim: &str) -> bool {
-        !claim.is_empty() && (self.claim == claim || self.claiming == claim)
+    /// What a state is to have of its owner, if it ever had one.
+    pub fn owner(&self) -> Option<String> {
+        (self.epoch > 0).then(|| Self::owned(self.epoch, &self.claim))
+    }
+
+    /// The same, where `last` is the newest epoch: one that was taken for this state, right after its own, is its own, though a
+    /// process died before it had noted that. An epoch that was taken for it when others had been there since is not.
+    fn settled(self, last: &Before) -> Self {
+        let is_next = last.epoch == self.epoch + 1 && !last.claim.is_empty() && last.claim == self.claiming;
+        if is_next { Self { epoch: last.epoch, claim: last.claim.clone(), ..self } } else { self }
     }
 
     /// Whether nobody else has gone on from this state.
-    ///
-    /// # Errors
-    /// The state has had a later epoch than there ever was.
-    pub fn is_newest(&self, of: Subject, before: &Before) -> Result<bool, Error> {
+    fn is_newest(&self, of: Subject, before: &Before) -> Result<bool, Error> {
         if self.epoch > before.epoch {
             return Err(Error::OtherCheckpoints { of, state: self.epoch, store: before.epoch });
         }
-        Ok(before.epoch == 0 || self.has(&before.claim))
+        Ok(before.epoch == 0 || self.epoch == before.epoch && self.claim == before.claim)
+    }
+}
+
+impl Checkpoints {
+    /// Takes the next epoch under `claim`, for a state that says `claims` of its owner; None where there is no state. Gives whether
+    /// that state is the newest. Before, `note` is to keep with the state, durably, what it says of its owner and `claim` as
+    /// the one that is about to be made.
+    ///
+    /// # Errors
+    /// The state has had a later epoch than there ever was.
+    pub async fn take_for(
+        &self,
+        of: Subject,
+        claims: Option<Claims>,
+        claim: &str,
+        note: impl FnOnce(&Claims, &str) -> Result<(), Error>,
+    ) -> Result<(Owner, bool), Error> {
+        let Some(claims) = claims else { return Ok((self.take(of, claim).await?.0, false)) };
+        let claims = claims.settled(&self.last(of).await?);
+        note(&claims, claim)?;
+        let (owner, before) = self.take(of, claim).await?;
+        Ok((owner, claims.is_newest(of, &before)?))
     }
 }
 

@@ -86,6 +86,13 @@ impl Folder {
         serde_json::from_slice(&bytes).map_err(|error| self.damaged(&name, error.to_string()))
     }
 
+    async fn last(&self, contents: &Contents) -> Result<Before, Error> {
+        Ok(match contents.epochs.last() {
+            Some(epoch) => Before { epoch: *epoch, claim: self.record(*epoch).await?.claim },
+            None => Before::default(),
+        })
+    }
+
     /// The newest checkpoint that was there when the epoch after its own was taken. A checkpoint that a revoked owner wrote
     /// afterwards is of a history that was not gone on with.
     pub(super) async fn newest(&self, contents: &Contents) -> Result<Option<Name>, Error> {
@@ -112,6 +119,12 @@ impl Folder {
 }
 
 impl Checkpoints {
+    /// The newest epoch.
+    pub(super) async fn last(&self, subject: Subject) -> Result<Before, Error> {
+        let folder = self.folder(subject);
+        folder.last(&folder.contents().await?).await
+    }
+
     /// Takes the next epoch. From now on the owner before can neither put a checkpoint that counts nor, once
     /// the lake is fenced, write to it.
     pub async fn take(&self, subject: impl Into<Subject>, claim: &str) -> Result<(Owner, Before), Error> {
@@ -119,10 +132,7 @@ impl Checkpoints {
         let folder = self.folder(subject);
         for _ in 0..ATTEMPTS_MAX {
             let contents = folder.contents().await?;
-            let before = match contents.epochs.last() {
-                Some(epoch) => Before { epoch: *epoch, claim: folder.record(*epoch).await?.claim },
-                None => Before::default(),
-            };
+            let before = folder.last(&contents).await?;
             let base = folder.newest(&contents).await?;
             let epoch = before.epoch + 1;
             let record = Record::new(epoch, claim, base);

@@ -37,9 +37,12 @@ impl Shard {
         Claims::parse(&text(OWNER)?, &text(CLAIMING)?).map_err(|e| self.corrupt("owner", e))
     }
 
-    /// Notes, durably, that an epoch is about to be taken under `claim`.
-    pub fn note_claim(&self, claim: &str) -> Result<(), Error> {
+    /// Notes, durably, whose it is by `claims`, and that an epoch is about to be taken under `claim`.
+    pub fn note_claim(&self, claims: &Claims, claim: &str) -> Result<(), Error> {
         let mut batch = self.inner.store.batch();
+        if let Some(owner) = claims.owner() {
+            batch.put(META_KEYSPACE, OWNER.as_bytes(), owner.into_bytes());
+        }
         batch.put(META_KEYSPACE, CLAIMING.as_bytes(), claim.as_bytes());
         batch.commit()?;
         self.persist()

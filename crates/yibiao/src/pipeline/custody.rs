@@ -76,19 +76,15 @@ pub(super) async fn take(location: &str, config: &Config, layout: &Layout) -> Re
     let checkpoints = Checkpoints::open(location)?;
     checkpoints.prove().await?;
     let claim = new_claim();
-    let claims = if layout.normalise.exists() {
-        let state = State::open(&layout.normalise, &config.normalise.state())?;
-        let claims = claims_of(&state)?;
-        state.put_note(CLAIMING, &claim)?;
-        Some(claims)
-    } else {
-        None
+    let is_here = layout.normalise.exists();
+    let state = is_here.then(|| State::open(&layout.normalise, &config.normalise.state())).transpose()?;
+    let claims = state.as_ref().map(claims_of).transpose()?;
+    let note = |claims: &Claims, claim: &str| match &state {
+        Some(state) => note_claim(state, claims, claim),
+        None => Ok(()),
     };
-    let (owner, before) = checkpoints.take(Subject::Normaliser, &claim).await?;
-    let is_newest = match &claims {
-        Some(claims) => claims.is_newest(Subject::Normaliser, &before)?,
-        None => false,
-    };
+    let (owner, is_newest) = checkpoints.take_for(Subject::Normaliser, claims, &claim, note).await?;
+    drop(state);
     // Without a checkpoint nobody has sent anything yet.
     if !is_newest && owner.base_epoch().is_some() {
         let restored = layout.normalise.with_extension("restored");
@@ -118,6 +114,14 @@ fn claims_of(state: &State) -> Result<Claims> {
     claims.map_err(|found| {
         anyhow::anyhow!("the owner in the state {} cannot be read: {found}", state.path().display())
     })
+}
+
+/// Whose it is by `claims`, and that an epoch is about to be taken under `claim`.
+fn note_claim(state: &State, claims: &Claims, claim: &str) -> Result<(), Error> {
+    if let Some(owner) = claims.owner() {
+        state.put_note(OWNER, &owner).map_err(of_stage)?;
+    }
+    state.put_note(CLAIMING, claim).map_err(of_stage)
 }
 
 fn put_in_place(from: &Path, to: &Path) -> Result<()> {
