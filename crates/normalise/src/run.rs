@@ -14,36 +14,33 @@
 //! Where the normaliser moves ([`crate::announce`]), a copy of the state is made before anything is sent, and gazetteers come
 //! into force by what the raw topics say.
 
+mod crew;
 mod worker;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use yibiao_contracts::Contract;
-use yibiao_records::{FactKinds, FeedId, TopicPartition, fault::Retry};
+use yibiao_records::{FactKinds, FeedId, TopicPartition};
 use yibiao_topics::Client;
 
 use crate::{
     Config, Error,
     accounting::Accounting,
-    announce::{self, Announcer, Custodian},
+    announce::Custodian,
     events,
-    gazetteer::{Edition, Editions, Folder},
-    revise::{Revised, Reviser},
+    gazetteer::{Editions, Folder},
     shard::{FrameLimits, Shard},
     source::{PLACE_KIND, PlaceSource},
     state::{ShardId, ShardPrefix, State},
 };
-use worker::Worker;
+use crew::{Crew, Founded, found};
 
 /// How often the ends of raw partitions are asked for; only shown as lag.
 const LAG_CHECK: Duration = Duration::from_secs(1);
@@ -173,7 +170,7 @@ impl Normaliser {
         ];
         crew.start_reviser(&resolving);
         crew.start("defines", defining)?;
-        let waiting = Ended { name: "starting workers".into(), sender: crew.ended.clone(), told: false };
+        let waiting = crew.end_of("starting workers");
         let waiting =
             tokio::spawn(async move { waiting.tell(crew.start_with_gazetteer(resolving, founded).await) });
 
@@ -271,29 +268,6 @@ impl Normaliser {
     }
 }
 
-/// Under which the stage goes on, where the normaliser moves.
-struct Founded {
-    epoch: u64,
-    edition: Option<Arc<Edition>>,
-}
-
-/// Gives a gazetteer to the shards that have none, and has the state copied.
-async fn found(
-    state: &State,
-    custodian: &Arc<dyn Custodian>,
-    edition: Option<Arc<Edition>>,
-    shards: &mut [Shard],
-) -> Result<Founded, Error> {
-    let mut commit = state.begin();
-    for shard in shards {
-        if edition.as_ref().is_some_and(|edition| shard.take_first_edition(edition)) {
-            commit.shard(&shard.id, &shard.record);
-        }
-    }
-    commit.commit()?;
-    Ok(Founded { epoch: custodian.found().await?, edition })
-}
-
 /// Refuses two feeds whose records would lie together in the state: what a full dump lacks is told by going through
 /// those of one feed.
 fn check_prefixes<'a>(
@@ -311,146 +285,6 @@ fn check_prefixes<'a>(
         }
     }
     Ok(())
-}
-
-/// Starts workers and hears of their end.
-struct Crew {
-    shared: Shared,
-    stop: CancellationToken,
-    ended: mpsc::UnboundedSender<Result<(), Error>>,
-    started: Arc<AtomicUsize>,
-}
-
-impl Crew {
-    async fn start_with_gazetteer(
-        self,
-        mut shards: Vec<Shard>,
-        founded: Option<Founded>,
-    ) -> Result<(), Error> {
-        if shards.is_empty() {
-            return Ok(());
-        }
-        let mut editions = self.shared.editions.subscribe();
-        if editions.borrow().is_none() {
-            let folder = self.shared.editions.folder().path().display().to_string();
-            tracing::info!(
-                folder,
-                "feeds with addresses wait for a gazetteer: build one of the standard addresses"
-            );
-        }
-        tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
-            there = editions.wait_for(Option::is_some) => if there.is_err() { return Ok(()) },
-        }
-        if let Some(founded) = founded {
-            self.announce(founded, &mut shards).await?;
-        }
-        for shard in &shards {
-            self.shared.accounting.waits(&shard.id.feed, false);
-        }
-        self.shared.accounting.touch();
-        self.start("resolves", shards)
-    }
-
-    /// Where the normaliser moves: tells the raw partitions which gazetteer is in force, now and whenever it is another.
-    async fn announce(&self, mut founded: Founded, shards: &mut [Shard]) -> Result<(), Error> {
-        let Shared { client, state, editions, custodian: Some(custodian), .. } = &self.shared else {
-            return Ok(());
-        };
-        while founded.edition.is_none() {
-            let current = editions.subscribe().borrow().clone();
-            founded = match found(state, custodian, current, shards).await {
-                Err(error) if error.fault().retry == Retry::Later => {
-                    tracing::warn!(%error, retry_in = ?announce::PAUSE, "feeds with addresses cannot begin");
-                    tokio::select! {
-                        () = self.stop.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(announce::PAUSE) => continue,
-                    }
-                }
-                founded => founded?,
-            };
-        }
-        let Founded { epoch, edition: Some(edition) } = founded else { return Ok(()) };
-        let announcer = Announcer {
-            client: client.clone(),
-            editions: editions.clone(),
-            custodian: custodian.clone(),
-            partitions: shards.iter().map(|shard| shard.raw.clone()).collect(),
-        };
-        announcer.announce(epoch, &edition).await?;
-        let ended = Ended { name: "announce".into(), sender: self.ended.clone(), told: false };
-        let (told, stop) = (edition.version().to_owned(), self.stop.clone());
-        tokio::spawn(async move { ended.tell(announcer.run(told, stop).await) });
-        Ok(())
-    }
-
-    /// Has records asked again by each gazetteer that their shard takes.
-    fn start_reviser(&self, shards: &[Shard]) {
-        let revised = |shard: &Shard| match &shard.source {
-            PlaceSource::Resolves(feed) => {
-                Some(Revised { id: shard.id.clone(), raw: shard.raw.clone(), feed: feed.clone() })
-            }
-            PlaceSource::Defines(_) | PlaceSource::Names(_) => None,
-        };
-        let reviser = Reviser {
-            client: self.shared.client.clone(),
-            state: self.shared.state.clone(),
-            editions: self.shared.editions.clone(),
-            accounting: self.shared.accounting.clone(),
-            cache_addresses_max: self.shared.config.cache_addresses_max,
-            shards: shards.iter().filter_map(revised).collect(),
-        };
-        let ended = Ended { name: "revise".into(), sender: self.ended.clone(), told: false };
-        let stop = self.stop.clone();
-        tokio::spawn(async move { ended.tell(reviser.run(stop).await) });
-    }
-
-    /// Divides the shards among threads: large feeds lie on several, as their partitions do.
-    fn start(&self, what: &str, shards: Vec<Shard>) -> Result<(), Error> {
-        let threads = self.shared.config.threads().clamp(1, shards.len().max(1));
-        let mut shares: Vec<Vec<Shard>> = (0..threads).map(|_| Vec::new()).collect();
-        for (index, shard) in shards.into_iter().enumerate() {
-            shares[index % threads].push(shard);
-        }
-        for share in shares.into_iter().filter(|share| !share.is_empty()) {
-            let number = self.started.fetch_add(1, Ordering::Relaxed);
-            let name = format!("normalise-{what}-{number}");
-            let worker = Worker::new(name.clone(), share, self.shared.clone(), self.stop.clone());
-            let ended = Ended { name: name.clone(), sender: self.ended.clone(), told: false };
-            let runtime = tokio::runtime::Handle::current();
-            std::thread::Builder::new()
-                .name(name.clone())
-                .spawn(move || ended.tell(worker.run(&runtime)))
-                .map_err(|source| Error::Thread { name, source })?;
-        }
-        Ok(())
-    }
-}
-
-/// Tells how a worker ended, also where it panicked.
-struct Ended {
-    name: String,
-    sender: mpsc::UnboundedSender<Result<(), Error>>,
-    told: bool,
-}
-
-impl Ended {
-    fn tell(mut self, outcome: Result<(), Error>) {
-        if let Err(error) = &outcome {
-            events::failed(&self.name, error);
-        }
-        self.told = true;
-        // Nobody listens where the stage itself was dropped.
-        let _ = self.sender.send(outcome);
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        if !self.told {
-            let _ = self.sender.send(Err(Error::Panicked { name: self.name.clone() }));
-        }
-    }
 }
 
 /// Notices what another process published. A builder in this process tells by itself.
