@@ -245,7 +245,7 @@ impl Stages {
                     self.died_at.extend(self.armed[stage]);
                 }
                 // It met the full disk before it heard of the stop.
-                Some(_) if last_words(&self.dir, self.processes[stage].name).contains(DISK_FULL) => {
+                Some(_) if met_full_disk(&last_words(&self.dir, self.processes[stage].name)) => {
                     self.ended_by_themselves += 1;
                 }
                 Some(status) => bail!("{} stopped with {status}", self.processes[stage].name),
@@ -311,8 +311,12 @@ impl Drop for Stages {
 const LOG: &str = "warn,yibiao_fusion::load=info";
 /// What it says when a shard was loaded at once.
 const LOADED: &str = "the first load is done";
-/// What the program says where its disk is full.
-const DISK_FULL: &str = "is the disk full?";
+/// What the program says where its disk is full, or may be.
+const DISK_FULL: [&str; 2] = ["is the disk full?", "StorageFull"];
+
+fn met_full_disk(words: &str) -> bool {
+    DISK_FULL.iter().any(|full| words.contains(full))
+}
 
 /// The end of a stage's log.
 fn last_words(dir: &Path, stage: &str) -> String {
