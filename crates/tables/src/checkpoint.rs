@@ -33,7 +33,7 @@ use url::Url;
 
 pub use acquire::{acquire, found};
 pub use claims::{Claims, set_aside};
-pub use keep::Checkpointer;
+pub use keep::{Checkpointer, clear};
 pub use manifest::Manifest;
 pub use owner::{Owner, new_claim};
 pub use upload::{Reached, Uploads};

@@ -125,7 +125,8 @@ fn is_kept(shard: &Shard) {
         .set(chrono::Utc::now().timestamp() as f64);
 }
 
-fn clear(folder: &std::path::Path) -> Result<(), Error> {
+/// Takes away what is in the way of a copy, or was copied.
+pub fn clear(folder: &std::path::Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::Write { path: folder.to_path_buf(), source })

@@ -11,7 +11,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +28,7 @@ use yibiao_normalise::{
 use yibiao_records::{NextOffset, Retry};
 use yibiao_tables::{
     Error,
-    checkpoint::{Checkpoints, Claims, Owner, Reached, Subject, Uploads, new_claim, set_aside},
+    checkpoint::{Checkpoints, Claims, Owner, Reached, Subject, Uploads, clear, new_claim, set_aside},
 };
 
 use crate::config::{Config, Layout};
@@ -88,12 +88,12 @@ pub(super) async fn take(location: &str, config: &Config, layout: &Layout) -> Re
     // Without a checkpoint nobody has sent anything yet.
     if !is_newest && owner.base_epoch().is_some() {
         let restored = layout.normalise.with_extension("restored");
-        remove(&restored)?;
+        clear(&restored)?;
         owner.restore(&restored, LAYOUT).await?;
         // The state last: as long as it is not there, all of it is brought again.
         put_in_place(&restored.join("gazetteer"), &layout.gazetteer)?;
         put_in_place(&restored.join("state"), &layout.normalise)?;
-        remove(&restored)?;
+        clear(&restored)?;
     }
     Ok(Taken { owner, claim })
 }
@@ -131,15 +131,6 @@ fn put_in_place(from: &Path, to: &Path) -> Result<()> {
         fs::create_dir_all(parent).with_context(failed)?;
     }
     fs::rename(from, to).with_context(failed)
-}
-
-fn remove(folder: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Write { path: folder.to_path_buf(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Custody {
@@ -217,7 +208,7 @@ impl Custody {
         // Who was out for long should not send its files first.
         kept.owner.check().await?;
         let gazetteer = self.gazetteers.current().map_err(of_stage)?;
-        remove(&self.beside)?;
+        clear(&self.beside)?;
         let copying = (self.state.clone(), self.gazetteers.clone(), self.facts.clone(), self.beside.clone());
         let next = tokio::task::spawn_blocking(move || copy(copying))
             .await
@@ -228,7 +219,7 @@ impl Custody {
         let Kept { owner, uploads, reached } = kept;
         let uploaded = uploads.upload(owner, LAYOUT, &self.beside, at, self.checkpoints_kept).await?;
         *reached = Some(Has { next, gazetteer });
-        remove(&self.beside)?;
+        clear(&self.beside)?;
         metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
             .increment(uploaded.bytes_new);
         is_kept();
