@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use yibiao_records::{TopicPartition, fault::Retry};
+use yibiao_records::{CrashPoint, TopicPartition, fault::Retry};
 use yibiao_topics::{Client, Outgoing};
 
 use crate::{
@@ -137,6 +137,7 @@ impl Announcer {
             })?;
         }
         producer.flush().await?;
+        CrashPoint::NormaliseAnnounced.pass();
         tracing::info!(epoch, version, partitions = self.partitions.len(), "gazetteer announced");
         Ok(())
     }

@@ -29,6 +29,10 @@ pub enum CrashPoint {
     LoadMoved,
     LoadCheckpointed,
     LoadFounded,
+    NormaliseRestoring,
+    NormaliseCheckpointed,
+    NormaliseFounded,
+    NormaliseAnnounced,
     SwapJournalled,
     SwapHandedOver,
     SwapQuarantined,
@@ -44,6 +48,14 @@ impl CrashPoint {
 
     /// Those that follow where the shard moves, and needs a checkpoint before it goes on.
     pub const LOAD_OWNED: [CrashPoint; 2] = [CrashPoint::LoadCheckpointed, CrashPoint::LoadFounded];
+
+    /// Those of a normaliser that moves: where it comes back from a checkpoint, and before it sends anything.
+    pub const NORMALISER_OWNED: [CrashPoint; 4] = [
+        CrashPoint::NormaliseRestoring,
+        CrashPoint::NormaliseCheckpointed,
+        CrashPoint::NormaliseFounded,
+        CrashPoint::NormaliseAnnounced,
+    ];
 
     /// Those between the writes of one swap of tables, in their order. Stages do not come by them.
     pub const SWAP: [CrashPoint; 6] = [
@@ -105,6 +117,10 @@ impl CrashPoint {
             CrashPoint::LoadMoved => "load-moved",
             CrashPoint::LoadCheckpointed => "load-checkpointed",
             CrashPoint::LoadFounded => "load-founded",
+            CrashPoint::NormaliseRestoring => "normalise-restoring",
+            CrashPoint::NormaliseCheckpointed => "normalise-checkpointed",
+            CrashPoint::NormaliseFounded => "normalise-founded",
+            CrashPoint::NormaliseAnnounced => "normalise-announced",
             CrashPoint::SwapJournalled => "swap-journalled",
             CrashPoint::SwapHandedOver => "swap-handed-over",
             CrashPoint::SwapQuarantined => "swap-quarantined",
@@ -140,7 +156,8 @@ mod armed {
         let text = std::env::var(CRASH_AT).ok()?;
         let (name, nth) = text.split_once(':')?;
         let loads = CrashPoint::LOAD.into_iter().chain(CrashPoint::LOAD_OWNED);
-        let mut points = CrashPoint::STAGES.into_iter().chain(loads).chain(CrashPoint::SWAP);
+        let owned = CrashPoint::NORMALISER_OWNED;
+        let mut points = CrashPoint::STAGES.into_iter().chain(loads).chain(owned).chain(CrashPoint::SWAP);
         let point = points.find(|point| point.as_str() == name)?;
         Some((point, AtomicU32::new(nth.parse().ok()?)))
     }

@@ -7,6 +7,7 @@
 
 mod custody;
 mod drain;
+mod faults;
 mod follow;
 mod gazetteer_keeper;
 mod generation;

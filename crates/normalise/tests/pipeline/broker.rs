@@ -16,7 +16,7 @@ use yibiao_records::{Fact, NextOffset, RawPosition, Reason, Statement, TopicPart
 use yibiao_topics::{ClientConfig, Layout, Outgoing};
 
 use crate::{
-    site::{Site, external_ids},
+    site::{Site, WAIT, external_ids},
     support::{DISPUTES, ELECTRICITY, POLICE, city, contract, dispute, place, publish, reading},
 };
 
@@ -393,7 +393,8 @@ async fn a_stop_in_order_right_after_a_death_leaves_owed_what_was_owed() {
     changed.version = "2.0.0".into();
     let changed = Arc::new(changed);
     site.contracts.insert(POLICE, changed.clone());
-    let refused = site.open().run(CancellationToken::new()).await.unwrap_err();
+    let opened = site.open().run(CancellationToken::new());
+    let refused = tokio::time::timeout(WAIT, opened).await.expect("it is refused").unwrap_err();
     assert!(matches!(refused, Error::ContractChanged { .. }), "{refused}");
     site.contracts.insert(POLICE, former);
     let running = site.run();

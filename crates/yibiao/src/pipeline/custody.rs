@@ -22,10 +22,10 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use yibiao_normalise::{
-    Custodian, GazetteerFacts, GazetteerFolder, Normaliser,
+    Custodian, GazetteerFacts, GazetteerFolder,
     state::{ShardId, State},
 };
-use yibiao_records::{NextOffset, Retry};
+use yibiao_records::{CrashPoint, NextOffset, Retry};
 use yibiao_tables::{
     Error,
     checkpoint::{Checkpoints, Claims, Owner, Reached, Subject, Uploads, clear, new_claim, set_aside},
@@ -47,21 +47,21 @@ pub(super) struct Taken {
 /// What keeps it.
 pub(super) struct Custody {
     /// One checkpoint at a time.
-    kept: Mutex<Kept>,
+    keeping: Arc<Mutex<Keeping>>,
+    every: Duration,
+}
+
+struct Keeping {
+    owner: Owner,
+    uploads: Uploads,
+    /// What the newest checkpoint of this process has.
+    reached: Option<Has>,
     state: State,
     gazetteers: GazetteerFolder,
     facts: Option<GazetteerFacts>,
     /// Where a copy is made.
     beside: PathBuf,
-    every: Duration,
     checkpoints_kept: usize,
-}
-
-struct Kept {
-    owner: Owner,
-    uploads: Uploads,
-    /// What the newest checkpoint of this process has.
-    reached: Option<Has>,
 }
 
 /// How far a state is, and which gazetteer is there.
@@ -90,8 +90,12 @@ pub(super) async fn take(location: &str, config: &Config, layout: &Layout) -> Re
         let restored = layout.normalise.with_extension("restored");
         clear(&restored)?;
         owner.restore(&restored, LAYOUT).await?;
+        // A checkpoint knows of files only, and there may be no gazetteer yet.
+        let gazetteer = restored.join("gazetteer");
+        fs::create_dir_all(&gazetteer).with_context(|| format!("making {}", gazetteer.display()))?;
         // The state last: as long as it is not there, all of it is brought again.
-        put_in_place(&restored.join("gazetteer"), &layout.gazetteer)?;
+        put_in_place(&gazetteer, &layout.gazetteer)?;
+        CrashPoint::NormaliseRestoring.pass();
         put_in_place(&restored.join("state"), &layout.normalise)?;
         clear(&restored)?;
     }
@@ -137,24 +141,20 @@ impl Custody {
     /// Of the state that was opened where it had been taken to.
     pub fn new(
         taken: Taken,
-        normaliser: &Normaliser,
+        state: State,
+        gazetteers: GazetteerFolder,
         facts: Option<GazetteerFacts>,
         config: &Config,
-        layout: &Layout,
     ) -> Result<Arc<Self>> {
         let Taken { owner, claim } = taken;
-        let state = normaliser.state();
         state.put_note(OWNER, &Claims::owned(owner.epoch(), &claim))?;
         is_kept();
-        Ok(Arc::new(Self {
-            kept: Mutex::new(Kept { owner, uploads: Uploads::default(), reached: None }),
-            state,
-            gazetteers: normaliser.editions().folder().clone(),
-            facts,
-            beside: layout.normalise.with_extension("checkpoint"),
-            every: config.normalise.checkpoint_every,
-            checkpoints_kept: config.normalise.checkpoints_kept,
-        }))
+        let (uploads, beside) = (Uploads::default(), state.path().with_extension("checkpoint"));
+        let checkpoints_kept = config.normalise.checkpoints_kept;
+        let keeping =
+            Keeping { owner, uploads, reached: None, state, gazetteers, facts, beside, checkpoints_kept };
+        let every = config.normalise.checkpoint_every;
+        Ok(Arc::new(Self { keeping: Arc::new(Mutex::new(keeping)), every }))
     }
 
     /// Checkpoints until `shutdown`. A store that is away is tried again.
@@ -164,7 +164,7 @@ impl Custody {
                 () = shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(self.every) => {}
             }
-            match self.checkpoint_of_changes().await {
+            match self.keeping.lock().await.checkpoint_of_changes().await {
                 Err(error) if error.fault().retry == Retry::Later => {
                     tracing::warn!(%error, retry_in = ?self.every, "no checkpoint of the normaliser could be made");
                     let code = error.fault().code();
@@ -178,8 +178,7 @@ impl Custody {
 
     /// After the stage has ended in order: whoever has it next has nothing to judge again.
     pub async fn last(&self) -> Result<()> {
-        let mut kept = self.kept.lock().await;
-        match self.checkpoint(&mut kept).await {
+        match self.keeping.lock().await.checkpoint().await {
             Err(error) if error.fault().retry == Retry::Later => {
                 tracing::warn!(%error, "no last checkpoint: the next owner judges some records again");
                 Ok(())
@@ -187,26 +186,27 @@ impl Custody {
             done => Ok(done?),
         }
     }
+}
 
-    async fn checkpoint_of_changes(&self) -> Result<(), Error> {
-        let mut kept = self.kept.lock().await;
+impl Keeping {
+    async fn checkpoint_of_changes(&mut self) -> Result<(), Error> {
         let shards = self.state.shards().map_err(of_stage)?.into_iter();
         let now = Has {
             next: shards.map(|(id, record)| (id, record.next)).collect(),
             gazetteer: self.gazetteers.current().map_err(of_stage)?,
         };
-        if kept.reached.as_ref() != Some(&now) {
-            return self.checkpoint(&mut kept).await;
+        if self.reached.as_ref() != Some(&now) {
+            return self.checkpoint().await;
         }
-        kept.owner.check().await?;
+        self.owner.check().await?;
         is_kept();
         Ok(())
     }
 
-    async fn checkpoint(&self, kept: &mut Kept) -> Result<(), Error> {
+    async fn checkpoint(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         // Who was out for long should not send its files first.
-        kept.owner.check().await?;
+        self.owner.check().await?;
         let gazetteer = self.gazetteers.current().map_err(of_stage)?;
         clear(&self.beside)?;
         let copying = (self.state.clone(), self.gazetteers.clone(), self.facts.clone(), self.beside.clone());
@@ -216,16 +216,16 @@ impl Custody {
         let copied = began.elapsed();
         let of = |(id, next): (&ShardId, &NextOffset)| (id.feed.raw_topic(), id.partition, next.get());
         let at = Reached::raw(next.iter().map(of).collect());
-        let Kept { owner, uploads, reached } = kept;
-        let uploaded = uploads.upload(owner, LAYOUT, &self.beside, at, self.checkpoints_kept).await?;
-        *reached = Some(Has { next, gazetteer });
+        let Self { owner, uploads, beside, checkpoints_kept, .. } = self;
+        let uploaded = uploads.upload(owner, LAYOUT, beside, at, *checkpoints_kept).await?;
+        self.reached = Some(Has { next, gazetteer });
         clear(&self.beside)?;
         metrics::counter!("yibiao_checkpoint_bytes_total", "stage" => "checkpoint")
             .increment(uploaded.bytes_new);
         is_kept();
         tracing::info!(
             of = %Subject::Normaliser,
-            epoch = owner.epoch(),
+            epoch = self.owner.epoch(),
             files = uploaded.files,
             bytes = uploaded.bytes,
             files_new = uploaded.files_new,
@@ -237,14 +237,15 @@ impl Custody {
         Ok(())
     }
 
-    async fn found(&self) -> Result<u64, Error> {
-        let mut kept = self.kept.lock().await;
-        self.checkpoint(&mut kept).await?;
+    async fn found(&mut self) -> Result<u64, Error> {
+        self.checkpoint().await?;
+        CrashPoint::NormaliseCheckpointed.pass();
         let claim = new_claim();
         self.state.put_note(CLAIMING, &claim).map_err(of_stage)?;
-        kept.owner = kept.owner.renew(&claim).await?;
-        self.state.put_note(OWNER, &Claims::owned(kept.owner.epoch(), &claim)).map_err(of_stage)?;
-        Ok(kept.owner.epoch())
+        self.owner = self.owner.renew(&claim).await?;
+        CrashPoint::NormaliseFounded.pass();
+        self.state.put_note(OWNER, &Claims::owned(self.owner.epoch(), &claim)).map_err(of_stage)?;
+        Ok(self.owner.epoch())
     }
 }
 
@@ -277,9 +278,39 @@ fn is_kept() {
 #[async_trait]
 impl Custodian for Custody {
     async fn found(&self) -> Result<u64, yibiao_normalise::Error> {
-        Self::found(self).await.map_err(|error| {
+        let mut keeping = self.keeping.clone().lock_owned().await;
+        // Whoever stops waiting, as at a stop, leaves no half of a copy to the next checkpoint, which waits for the end of this one.
+        let founding = tokio::spawn(async move { keeping.found().await });
+        let founded = founding.await.unwrap_or_else(|error| Err(Error::Task(error.to_string())));
+        founded.map_err(|error| {
             let fault = error.fault();
             yibiao_normalise::Error::Custody { source: Box::new(error), fault }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_has_no_gazetteer_yet_comes_back_on_another_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |machine: &str| -> Config {
+            toml::from_str(&format!("data = {:?}\n[kafka]\n", dir.path().join(machine))).unwrap()
+        };
+        let (one, other) = (config("one"), config("other"));
+        let open = |of: &Config| State::open(&of.layout().normalise, &of.normalise.state()).unwrap();
+        let location = dir.path().join("checkpoints");
+        let location = location.to_str().unwrap();
+        let taken = take(location, &one, &one.layout()).await.unwrap();
+        let folder = GazetteerFolder::new(one.layout().gazetteer).unwrap();
+        let custody = Custody::new(taken, open(&one), folder, None, &one).unwrap();
+        let epoch = Custodian::found(&*custody).await.unwrap();
+        drop(take(location, &other, &other.layout()).await.unwrap());
+        // Copied under the epoch before.
+        assert_eq!(claims_of(&open(&other)).unwrap().epoch, epoch - 1);
+        assert!(other.layout().gazetteer.is_dir());
     }
 }

@@ -19,14 +19,18 @@ use std::{
 use anyhow::Result;
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
-use yibiao_records::Retry;
 use yibiao_tables::{
     Live, Shard,
     checkpoint::{Checkpointer, Subject},
 };
 use yibiao_topics::{Group, Membership, layout::SHARDS};
 
-use super::{Pipeline, generation::Generation, shards::Fusing};
+use super::{
+    Pipeline,
+    faults::{passes, taken_by_others},
+    generation::Generation,
+    shards::Fusing,
+};
 
 /// After a fault that may pass.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -231,7 +235,7 @@ impl Following {
     /// process.
     fn judge(&mut self, ended: Result<()>) -> Result<bool> {
         let Err(error) = ended else { return Ok(false) };
-        if let Some(shard) = taken_by_others(&error) {
+        if let Some(Subject::Shard(shard)) = taken_by_others(&error) {
             tracing::warn!(shard, "{error:#}: this process lets go of it");
             count("lost", usize::from(self.held.remove(&shard).is_some()));
             self.left_until.insert(shard, Instant::now() + self.session);
@@ -302,58 +306,4 @@ async fn ended(generation: &mut Option<Generation>) -> Result<()> {
 fn count(outcome: &'static str, shards: usize) {
     metrics::counter!("yibiao_shards_moved_total", "stage" => "fusion", "outcome" => outcome)
         .increment(shards as u64);
-}
-
-fn of_tables(error: &anyhow::Error) -> Option<&yibiao_tables::Error> {
-    let of_fusion = || match error.downcast_ref()? {
-        yibiao_fusion::Error::Tables(error) => Some(error),
-        _ => None,
-    };
-    error.downcast_ref().or_else(of_fusion)
-}
-
-/// The shard that belongs to somebody else now.
-fn taken_by_others(error: &anyhow::Error) -> Option<u32> {
-    match of_tables(error)? {
-        yibiao_tables::Error::Revoked { of: Subject::Shard(shard), .. } => Some(*shard),
-        _ => None,
-    }
-}
-
-/// A store or a broker that is away, or a state that a query still reads.
-fn passes(error: &anyhow::Error) -> bool {
-    use yibiao_state::Error::InUse;
-    use yibiao_tables::Error::State;
-    let fault = match (of_tables(error), error.downcast_ref()) {
-        (Some(State(InUse { .. })), _) => return true,
-        (Some(error), _) => error.fault(),
-        (None, Some(error)) => yibiao_fusion::Error::fault(error),
-        (None, None) => return false,
-    };
-    fault.retry == Retry::Later
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use anyhow::Context;
-    use yibiao_tables::Error;
-
-    use super::*;
-
-    fn told(error: impl Into<anyhow::Error>) -> anyhow::Error {
-        Err::<(), _>(error.into()).context("taking the fusion shards").unwrap_err()
-    }
-
-    #[test]
-    fn what_became_of_a_shard_is_known_whoever_tells() {
-        let revoked = || Error::Revoked { of: Subject::Shard(3), epoch: 1 };
-        assert_eq!(taken_by_others(&told(revoked())), Some(3));
-        assert_eq!(taken_by_others(&told(yibiao_fusion::Error::Tables(revoked()))), Some(3));
-        assert_eq!(taken_by_others(&told(Error::Owned { shard: 3 })), None);
-        assert!(!passes(&told(revoked())));
-        assert!(passes(&told(Error::State(yibiao_state::Error::InUse { path: "shard-3".into() }))));
-        assert!(!passes(&told(yibiao_fusion::Error::Diverged { shard: 3, batch: 1 })));
-        assert!(!passes(&anyhow::anyhow!("of another kind")));
-    }
 }

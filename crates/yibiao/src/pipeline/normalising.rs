@@ -16,13 +16,13 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use yibiao_contracts::Contract;
 use yibiao_normalise::Normaliser;
-use yibiao_records::{FactKinds, FeedId, Retry};
-use yibiao_tables::checkpoint::Subject;
+use yibiao_records::{FactKinds, FeedId};
 use yibiao_topics::{Client, Group, Membership, layout::NORMALISER};
 
 use super::{
     Pipeline,
     custody::{self, Custody},
+    faults::{passes, taken_by_others},
     gazetteer_keeper::Keeper,
 };
 use crate::{
@@ -86,7 +86,9 @@ impl Normalising {
         match taken {
             Some(taken) => {
                 let facts = opened.keeper.as_ref().map(Keeper::facts);
-                let custody = Custody::new(taken, &opened.normaliser, facts, &self.config, &self.layout)?;
+                let (state, folder) =
+                    (opened.normaliser.state(), opened.normaliser.editions().folder().clone());
+                let custody = Custody::new(taken, state, folder, facts, &self.config)?;
                 opened.normaliser = opened.normaliser.kept_by(custody.clone());
                 opened.custody = Some(custody);
             }
@@ -227,7 +229,7 @@ impl Standing {
     /// What somebody else has taken, and what may pass, is tried again later. All else ends the process.
     fn judge(&mut self, ended: Result<()>) -> Result<()> {
         let Err(error) = ended else { return Ok(()) };
-        let pause = match (is_taken_by_another(&error), passes(&error)) {
+        let pause = match (taken_by_others(&error).is_some(), passes(&error)) {
             (true, _) => {
                 count("lost");
                 // So that a process that was out has heard of it.
@@ -330,63 +332,4 @@ async fn normalise(
 
 fn count(outcome: &'static str) {
     metrics::counter!("yibiao_shards_moved_total", "stage" => "normalise", "outcome" => outcome).increment(1);
-}
-
-/// The error of the checkpoints' store, whoever tells.
-fn of_tables(error: &anyhow::Error) -> Option<&yibiao_tables::Error> {
-    let of_stage = || match error.downcast_ref()? {
-        yibiao_normalise::Error::Custody { source, .. } => source.downcast_ref(),
-        _ => None,
-    };
-    error.downcast_ref().or_else(of_stage)
-}
-
-fn is_taken_by_another(error: &anyhow::Error) -> bool {
-    matches!(of_tables(error), Some(yibiao_tables::Error::Revoked { of: Subject::Normaliser, .. }))
-}
-
-/// A store or a broker that is away, or a state that something here still reads.
-fn passes(error: &anyhow::Error) -> bool {
-    use yibiao_normalise::Error::State;
-    if let Some(State(yibiao_state::Error::InUse { .. })) = error.downcast_ref() {
-        return true;
-    }
-    let fault = match (of_tables(error), error.downcast_ref()) {
-        (Some(error), _) => error.fault(),
-        (None, Some(error)) => yibiao_normalise::Error::fault(error),
-        (None, None) => return false,
-    };
-    fault.retry == Retry::Later
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use yibiao_records::Fault;
-
-    use super::*;
-
-    fn told(error: impl Into<anyhow::Error>) -> anyhow::Error {
-        Err::<(), _>(error.into()).context("taking the normaliser").unwrap_err()
-    }
-
-    fn of_stage(error: yibiao_tables::Error) -> yibiao_normalise::Error {
-        let fault = error.fault();
-        yibiao_normalise::Error::Custody { source: Box::new(error), fault }
-    }
-
-    #[test]
-    fn what_became_of_the_normaliser_is_known_whoever_tells() {
-        let revoked = || yibiao_tables::Error::Revoked { of: Subject::Normaliser, epoch: 1 };
-        let away = || yibiao_normalise::Error::Custody { source: "away".into(), fault: Fault::OUTSIDE };
-        assert!(is_taken_by_another(&told(revoked())));
-        assert!(is_taken_by_another(&told(of_stage(revoked()))));
-        assert!(!passes(&told(of_stage(revoked()))));
-        assert!(passes(&told(away())));
-        assert!(!is_taken_by_another(&told(away())));
-        assert!(passes(&told(yibiao_normalise::Error::Interrupted)));
-        let in_use = yibiao_state::Error::InUse { path: "normalise".into() };
-        assert!(passes(&told(yibiao_normalise::Error::State(in_use))));
-        assert!(!passes(&anyhow::anyhow!("of another kind")));
-    }
 }
