@@ -219,17 +219,16 @@ fn a_machine_that_normalises_is_lost_again_and_again_and_replaced_from_its_check
         CrashPoint::NormaliseAcknowledged,
         CrashPoint::NormaliseCommitted,
     ];
-    // The first has nothing to come back from yet.
-    for point in CrashPoint::NORMALISER_OWNED.into_iter().skip(1).chain(CrashPoint::NORMALISER_OWNED) {
+    for (nth, point) in [(2, points[0]), (1, points[1]), (4, points[0]), (5, points[2]), (6, points[3])] {
+        moved.run_to_death_at_the(nth, point);
+        assert!(moved.lose_the_normaliser(), "{point:?}");
+    }
+    for point in CrashPoint::NORMALISER_OWNED {
         moved.run_to_death_at_the(1, point);
         // Another machine comes, or the same one.
         if matches!(point, CrashPoint::NormaliseCheckpointed | CrashPoint::NormaliseAnnounced) {
             assert!(moved.lose_the_normaliser(), "{point:?}");
         }
-    }
-    for (nth, point) in [(2, points[0]), (1, points[1]), (4, points[0]), (5, points[2]), (6, points[3])] {
-        moved.run_to_death_at_the(nth, point);
-        assert!(moved.lose_the_normaliser(), "{point:?}");
     }
     moved.run_to_end();
     assert!(moved.normalisers_restored() >= 4, "{} came back", moved.normalisers_restored());
