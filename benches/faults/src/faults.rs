@@ -38,6 +38,7 @@ pub struct Faults {
     pub dice: ChaCha8Rng,
     /// How many processes there are.
     processes: usize,
+    points: Vec<CrashPoint>,
     /// Points are taken in turn, so that some seeds together meet each of them.
     next: usize,
     /// Where a process dies that is started at the beginning: most is going on then.
@@ -46,11 +47,14 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(seed: u64, processes: usize) -> Self {
-        let next = seed as usize * 4 % CrashPoint::STAGES.len();
+        // A normaliser moves only where two normalise.
+        let moves = CrashPoint::NORMALISER_OWNED.into_iter().filter(|_| processes > BOTH_BESIDE);
+        let points: Vec<CrashPoint> = CrashPoint::STAGES.into_iter().chain(moves).collect();
+        let next = seed as usize * 4 % points.len();
         let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0xfa17);
         let point = CrashPoint::STAGES[seed as usize % CrashPoint::STAGES.len()];
         let first = (point, nth(point, &mut dice));
-        Self { dice, processes, next, first }
+        Self { dice, processes, points, next, first }
     }
 
     pub fn ms(&mut self, range: Range<u64>) -> Duration {
@@ -66,8 +70,8 @@ impl Faults {
             // The connectors have no state of their own.
             14..20 => Fault::Torn { stage: stage.max(NORMALISE), bytes: self.dice.random_range(1..60) },
             20..60 => {
-                let point = CrashPoint::STAGES[self.next];
-                self.next = (self.next + 1) % CrashPoint::STAGES.len();
+                let point = self.points[self.next];
+                self.next = (self.next + 1) % self.points.len();
                 let nth = nth(point, &mut self.dice);
                 let both = pair && stage_of(point) != CONNECT && !point.as_str().starts_with("deliver");
                 let stage = if both && self.dice.random_bool(0.5) { BOTH_BESIDE } else { stage_of(point) };
@@ -118,9 +122,10 @@ impl Fault {
     }
 }
 
-/// A gazetteer is mostly built once.
+/// A gazetteer is mostly built once, and a normaliser comes back once in a process.
 fn nth(point: CrashPoint, dice: &mut ChaCha8Rng) -> u32 {
-    if point.as_str().starts_with("gazetteer") { 1 } else { dice.random_range(1..4) }
+    let once = point.as_str().starts_with("gazetteer") || CrashPoint::NORMALISER_OWNED.contains(&point);
+    if once { 1 } else { dice.random_range(1..4) }
 }
 
 /// The stage whose process comes by a point.

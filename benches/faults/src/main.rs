@@ -22,7 +22,7 @@ mod stages;
 mod tally;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +33,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use seed::Seed;
+use servers::Servers;
 use tally::Tally;
 
 /// Faults by the seed: kills, pauses, brokers and a database that go away; then the tables against an oracle.
@@ -47,6 +48,10 @@ struct Args {
     /// How many run at once, each with servers, folders and ports of its own.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// How many seeds one after the other have the same brokers and database, which are emptied in between: a broker that has
+    /// run for a while takes less of the processor.
+    #[arg(long, default_value_t = 1)]
+    servers_for: u32,
     /// Steps of each script: the departments send, something may go wrong.
     #[arg(long, default_value_t = 12)]
     steps: usize,
@@ -134,13 +139,14 @@ struct Ran {
 impl Seeds {
     /// One after the other, as far as nobody else runs them. Each says one line when it ends.
     fn run_until(&self, end: u64) {
+        let mut servers = None;
         loop {
             let seed = self.next.fetch_add(1, Ordering::Relaxed);
             if seed >= end || ending::is_ending() {
-                return;
+                break;
             }
             let (began, mut tally) = (Instant::now(), Tally::default());
-            let outcome = self.run(seed, &self.root.join(format!("seed-{seed}")), &mut tally);
+            let outcome = self.run(seed, &mut servers, &mut tally);
             if ending::is_ending() {
                 return;
             }
@@ -154,21 +160,61 @@ impl Seeds {
                 }
             }
         }
+        if let Some(Err(error)) = servers.map(InUse::end) {
+            eprintln!("removing the folder of the last servers: {error:#}");
+        }
     }
 
-    fn run(&self, seed: u64, dir: &Path, tally: &mut Tally) -> Result<String> {
-        std::fs::create_dir_all(dir)?;
+    /// What is left in `servers` may be had by another seed.
+    fn run(&self, seed: u64, servers: &mut Option<InUse>, tally: &mut Tally) -> Result<String> {
+        let dir = self.root.join(format!("seed-{seed}"));
+        std::fs::create_dir_all(&dir)?;
+        let had = servers.take().and_then(|had| self.emptied(had));
+        let mut had = had.map_or_else(|| self.servers(seed), Ok)?;
         let one = Seed {
             seed,
             steps: self.args.steps,
             calm: self.args.calm,
             pair: self.args.pair || seed.is_multiple_of(2),
-            dir,
+            servers: &had.servers,
+            dir: &dir,
             program: &self.program,
             project: &self.project,
         };
         let said = self.runtime.block_on(one.run(tally))?;
         std::fs::remove_dir_all(dir)?;
+        had.seeds += 1;
+        if had.seeds < self.args.servers_for {
+            *servers = Some(had);
+        } else {
+            had.end()?;
+        }
         Ok(said)
+    }
+
+    fn servers(&self, seed: u64) -> Result<InUse> {
+        let folder = self.root.join(format!("servers-{seed}"));
+        Ok(InUse { servers: Servers::start(&self.project, &folder)?, folder, seeds: 0 })
+    }
+
+    /// Others are started where that fails.
+    fn emptied(&self, had: InUse) -> Option<InUse> {
+        let cleared = self.runtime.block_on(had.servers.clear());
+        cleared.inspect_err(|error| eprintln!("{}: not emptied: {error:#}", had.folder.display())).ok()?;
+        Some(had)
+    }
+}
+
+/// Servers, and how many seeds have had them.
+struct InUse {
+    servers: Servers,
+    folder: PathBuf,
+    seeds: u32,
+}
+
+impl InUse {
+    fn end(self) -> Result<()> {
+        drop(self.servers);
+        Ok(std::fs::remove_dir_all(self.folder)?)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use rand::Rng;
+use yibiao_records::CrashPoint;
 
 use crate::{
     compare,
@@ -12,9 +13,8 @@ use crate::{
     faults::{Fault, Faults, stage_of},
     late::Late,
     oracle,
-    ports::Ports,
     script::{self, Dwelling, Step},
-    servers::{Kafka, Postgres},
+    servers::Servers,
     stages::{BESIDE, FUSION, Stages, processes},
     tally::Tally,
 };
@@ -45,6 +45,7 @@ pub struct Seed<'a> {
     pub steps: usize,
     pub calm: bool,
     pub pair: bool,
+    pub servers: &'a Servers,
     pub dir: &'a Path,
     pub program: &'a Path,
     pub project: &'a Path,
@@ -56,31 +57,19 @@ impl Seed<'_> {
         let mut times = Times::new();
         let city = script::city();
         let steps = script::script(self.seed, self.steps);
-        let ports = Ports::take()?;
-        let (kafka, postgres) = self.servers(&ports)?;
+        let Servers { kafka, postgres, .. } = self.servers;
         for folder in ["pipelines", "schemas"] {
             copy(&self.project.join(folder), &self.dir.join(folder))?;
         }
-        let mut departments = Departments::open(self.dir, &kafka.bootstrap, &postgres, &city).await?;
-        self.configure(departments.config(self.dir, &kafka.bootstrap, &postgres))?;
+        let mut departments = Departments::open(self.dir, &kafka.bootstrap, postgres, &city).await?;
+        self.configure(departments.config(self.dir, &kafka.bootstrap, postgres))?;
         let disk = Disk::mount(&self.dir.join("data"))?;
-        times.part("servers");
-        let outcome =
-            self.with(&disk, &kafka, &postgres, &mut departments, &city, &steps, tally, &mut times).await;
+        times.part("sources");
+        let outcome = self.with(&disk, &mut departments, &city, &steps, tally, &mut times).await;
         if outcome.is_err() {
             disk.keep()?;
         }
         Ok(format!("{}; s: {}", outcome?, times.parts.join(", ")))
-    }
-
-    /// Both at once.
-    fn servers(&self, ports: &Ports) -> Result<(Kafka, Postgres)> {
-        let (kafka, postgres) = std::thread::scope(|scope| {
-            let postgres = scope.spawn(|| Postgres::start(&self.dir.join("postgres"), ports.postgres()));
-            let kafka = Kafka::start(self.project, &self.dir.join("kafka"), ports.brokers());
-            (kafka, postgres.join().map_err(|_| anyhow!("starting PostgreSQL panicked")))
-        });
-        Ok((kafka?, postgres??))
     }
 
     fn configure(&self, mut config: String) -> Result<()> {
@@ -100,12 +89,9 @@ impl Seed<'_> {
         Ok(std::fs::write(self.dir.join("yibiao.toml"), config)?)
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn with(
         &self,
         disk: &Disk,
-        kafka: &Kafka,
-        postgres: &Postgres,
         departments: &mut Departments,
         city: &[Dwelling],
         steps: &[Step],
@@ -126,7 +112,7 @@ impl Seed<'_> {
             if number == steps.len() / 2 {
                 departments.register_late(city)?;
             }
-            departments.send(step, city, postgres).await?;
+            departments.send(step, city, &self.servers.postgres).await?;
             if let Some(late) = late.as_ref().filter(|late| late.from_step == number) {
                 stages.release();
                 late.begin(&mut stages, disk, tally).await?;
@@ -141,7 +127,7 @@ impl Seed<'_> {
             if let Some(fault) = drawn.filter(|fault| !spared(fault) || faults.dice.random_bool(0.3)) {
                 count += 1;
                 *tally.faults.entry(fault.name()).or_default() += 1;
-                self.strike(fault, &mut stages, kafka, postgres, disk).await?;
+                self.strike(fault, &mut stages, disk).await?;
             }
             stages.look_after()?;
         }
@@ -164,14 +150,8 @@ impl Seed<'_> {
         ))
     }
 
-    async fn strike(
-        &self,
-        fault: Fault,
-        stages: &mut Stages,
-        kafka: &Kafka,
-        postgres: &Postgres,
-        disk: &Disk,
-    ) -> Result<()> {
+    async fn strike(&self, fault: Fault, stages: &mut Stages, disk: &Disk) -> Result<()> {
+        let Servers { kafka, postgres, .. } = self.servers;
         match fault {
             Fault::Kill { stage, down } => {
                 stages.kill(stage)?;
@@ -180,6 +160,10 @@ impl Seed<'_> {
             }
             Fault::Crash { stage, point, nth } => {
                 stages.kill(stage)?;
+                // Only what has lost its own state comes back from a checkpoint for sure.
+                if point == CrashPoint::NormaliseRestoring {
+                    stages.lose_disk(stage)?;
+                }
                 stages.start_armed(stage, Some((point, nth)))
             }
             Fault::Pause { stage, time } => {

@@ -8,12 +8,46 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use yibiao_topics::{Client, ClientConfig};
 
-use crate::ending::{command, is_ending};
+use crate::{
+    ending::{command, is_ending},
+    ports::Ports,
+};
 
 pub const BROKERS: usize = 3;
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a seed needs, and then the next one; they end with this.
+pub struct Servers {
+    pub kafka: Kafka,
+    pub postgres: Postgres,
+    _ports: Ports,
+}
+
+impl Servers {
+    /// Both at once.
+    pub fn start(project: &Path, dir: &Path) -> Result<Self> {
+        let ports = Ports::take()?;
+        let (kafka, postgres) = std::thread::scope(|scope| {
+            let postgres = scope.spawn(|| Postgres::start(&dir.join("postgres"), ports.postgres()));
+            let kafka = Kafka::start(project, &dir.join("kafka"), ports.brokers());
+            (kafka, postgres.join().map_err(|_| anyhow!("starting PostgreSQL panicked")))
+        });
+        Ok(Self { kafka: kafka?, postgres: postgres??, _ports: ports })
+    }
+
+    /// As if no seed had been here: without its topics, and with them without what groups have read. Its table goes when the next
+    /// seed makes its own.
+    pub async fn clear(&self) -> Result<()> {
+        self.kafka.start_again()?;
+        let client = Client::new(&ClientConfig::at(&*self.kafka.bootstrap))?;
+        let is_of_a_seed = |topic: &String| !topic.starts_with("__");
+        let topics: Vec<String> = client.topics().await?.into_keys().filter(is_of_a_seed).collect();
+        Ok(client.delete(&topics).await?)
+    }
+}
 
 /// Brokers started by deploy/kafka/kafka.sh; they end with this.
 pub struct Kafka {

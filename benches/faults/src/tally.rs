@@ -38,6 +38,7 @@ impl Tally {
             .iter()
             .chain(&CrashPoint::LOAD)
             .chain(&CrashPoint::LOAD_OWNED)
+            .chain(&CrashPoint::NORMALISER_OWNED)
             .filter(|point| !self.points.contains_key(point));
         never.map(|point| point.as_str()).collect()
     }
