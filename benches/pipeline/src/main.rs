@@ -51,6 +51,18 @@ struct Args {
     #[arg(long, default_value_t = 21)]
     days: u32,
 
+    /// Partitions of each raw topic; the program's default otherwise.
+    #[arg(long)]
+    raw_partitions: Option<u32>,
+
+    /// Partitions of each std topic, which are fusion's shards; the program's default otherwise.
+    #[arg(long)]
+    std_partitions: Option<u32>,
+
+    /// Only raw bytes to fused rows: no warnings, and nothing once more.
+    #[arg(long)]
+    only_rows: bool,
+
     /// Seconds of each load under which warnings are timed.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -64,7 +76,7 @@ struct Args {
     unchanged: u64,
 
     /// Only these: neither fusion nor warnings.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only_rows")]
     only_unchanged: bool,
 
     #[arg(long, default_value = "pipelines")]
@@ -96,13 +108,19 @@ async fn run(args: Args) -> Result<()> {
     write_city(&plan, &city, |_| {})?;
     let set_aside = dir.path().join("later");
     later::set_aside(&city.join("sources"), &set_aside, args.days)?;
+    let topics = yibiao_topics::Layout::default();
+    let topics = yibiao_topics::Layout {
+        raw_partitions: args.raw_partitions.unwrap_or(topics.raw_partitions),
+        std_partitions: args.std_partitions.unwrap_or(topics.std_partitions),
+        ..topics
+    };
     let mut config = Config {
         data: dir.path().join("data"),
         lake: None,
         pipelines: args.pipelines.clone(),
         stages: Vec::new(),
         kafka: yibiao_topics::ClientConfig::at(&args.bootstrap),
-        topics: Default::default(),
+        topics,
         sources: Default::default(),
         normalise: Default::default(),
         fusion: Default::default(),
@@ -123,7 +141,7 @@ async fn run(args: Args) -> Result<()> {
     } else {
         rows_and_warnings(&args, &config, &set_aside, dir.path()).await?;
     }
-    if args.unchanged > 0 {
+    if args.unchanged > 0 && !args.only_rows {
         nothing_new(&config, args.unchanged).await?;
     }
     println!("| peak memory | {} MB |", yibiao::report::peak_memory_bytes() >> 20);
@@ -146,6 +164,9 @@ async fn rows_and_warnings(args: &Args, config: &Config, set_aside: &Path, dir: 
     println!("| records/s on this machine | {} |", grouped((records / seconds) as u64));
     show(records, &cpu);
 
+    if args.only_rows {
+        return Ok(());
+    }
     let rate = (records / seconds / 2.0) as u64;
     let readings = later::records(config, set_aside, dir).await?;
     let length = Duration::from_secs(args.seconds);

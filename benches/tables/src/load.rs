@@ -23,30 +23,41 @@ pub fn lake(bench: &Bench, dir: &Path) -> Result<Lake> {
     Ok(Lake::open(&dir.join("lake").to_string_lossy(), Layout::new(&bench.tables, 1))?)
 }
 
-/// Frames of the next so many places, from `from` on.
-fn frames(from: u64, places: u64, senders: &mut Senders<'_>, dice: &mut ChaCha8Rng) -> Result<Vec<Frame>> {
-    let range = from..(from + BATCH_FACTS).min(places);
-    let mut frames = senders.0.addresses(range.clone())?;
-    frames.extend(senders.1.readings(range, 0, dice)?);
-    Ok(frames)
+/// What is loaded: places, how many facts each of them has, and who sends them.
+pub struct MadeUp<'a> {
+    pub places: u64,
+    pub facts_a_place: u64,
+    pub senders: Senders<'a>,
+    pub dice: &'a mut ChaCha8Rng,
+}
+
+impl MadeUp<'_> {
+    /// The first of each part that is made up at once.
+    fn parts(&self) -> impl Iterator<Item = u64> + use<> {
+        (0..self.places).step_by(BATCH_FACTS as usize)
+    }
+
+    /// Frames of the next so many places, from `from` on: their addresses, and a reading of each on the last days.
+    fn frames(&mut self, from: u64) -> Result<Vec<Frame>> {
+        let range = from..(from + BATCH_FACTS).min(self.places);
+        let mut frames = self.senders.0.addresses(range.clone())?;
+        for day in 0..self.facts_a_place.saturating_sub(1) as i64 {
+            frames.extend(self.senders.1.readings(range.clone(), -day, self.dice)?);
+        }
+        Ok(frames)
+    }
 }
 
 /// As the stage loads an empty shard; without reading from a broker.
-pub async fn at_once(
-    args: &Args,
-    dir: &Path,
-    places: u64,
-    mut senders: Senders<'_>,
-    dice: &mut ChaCha8Rng,
-) -> Result<Spent> {
+pub async fn at_once(args: &Args, dir: &Path, mut made_up: MadeUp<'_>) -> Result<Spent> {
     let (_, _, shard, mut rules) = parts(args, dir, 1).await?;
     let memory_max = args.load_memory_mib << 20;
     let sorting = dir.join("sorting");
     let mut load = Load::begin(&shard, &mut rules, 1, &sorting, memory_max).await?;
     // Made-up facts cost as much as reading them: only the latter counts.
     let mut read = Spent::default();
-    for from in (0..places).step_by(BATCH_FACTS as usize) {
-        let frames = frames(from, places, &mut senders, dice)?;
+    for from in made_up.parts() {
+        let frames = made_up.frames(from)?;
         let messages: Vec<_> = frames.iter().map(Frame::incoming).collect();
         let watch = Watch::start();
         load.read(&messages)?;
@@ -66,18 +77,12 @@ pub async fn at_once(
 }
 
 /// And what was projected meanwhile.
-pub async fn in_batches(
-    args: &Args,
-    dir: &Path,
-    places: u64,
-    mut senders: Senders<'_>,
-    dice: &mut ChaCha8Rng,
-) -> Result<(Spent, Spent)> {
+pub async fn in_batches(args: &Args, dir: &Path, mut made_up: MadeUp<'_>) -> Result<(Spent, Spent)> {
     let mut bench = Bench::open(args, dir, 1).await?;
     let mut projector = Projector::new(lake(&bench, dir)?, vec![bench.shard.clone()], Config::default());
     let (mut loaded, mut projected) = (Spent::default(), Spent::default());
-    for from in (0..places).step_by(BATCH_FACTS as usize) {
-        let frames = frames(from, places, &mut senders, dice)?;
+    for from in made_up.parts() {
+        let frames = made_up.frames(from)?;
         let watch = Watch::start();
         bench.apply(&frames).await?;
         loaded += watch.spent();

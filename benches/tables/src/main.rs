@@ -35,6 +35,9 @@ pub struct Args {
     /// Places of the shard; several sizes one after the other.
     #[arg(long, default_values_t = [100_000u64, 1_000_000])]
     places: Vec<u64>,
+    /// Facts that each place has after the first load: its address, and readings; several one after the other.
+    #[arg(long, default_values_t = [2u64])]
+    facts_a_place: Vec<u64>,
     /// Where the states and lakes lie while it runs; a folder of its own in the system's temporary folder otherwise.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -58,6 +61,9 @@ pub struct Args {
     /// Nothing after the first load.
     #[arg(long)]
     first_load_only: bool,
+    /// Nothing after the readings of random places, with one rule.
+    #[arg(long)]
+    readings_only: bool,
     /// Places after which a first load in batches is projected each time.
     #[arg(long, default_value_t = 1_000_000)]
     project_every: u64,
@@ -75,12 +81,14 @@ async fn main() -> Result<()> {
     if let Some(dir) = &args.restart {
         return restart::child(&args, dir).await;
     }
-    for places in args.places.clone() {
+    let sizes =
+        args.places.iter().flat_map(|places| args.facts_a_place.iter().map(move |facts| (*places, *facts)));
+    for (places, facts) in sizes {
         let temporary = tempfile::tempdir()?;
         let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned()).join(places.to_string());
         std::fs::create_dir_all(&dir)?;
-        println!("\n# {places} places");
-        steps::run(&args, &dir, places).await?;
+        println!("\n# {places} places, {facts} facts each");
+        steps::run(&args, &dir, places, facts).await?;
         std::fs::remove_dir_all(&dir)?;
     }
     Ok(())

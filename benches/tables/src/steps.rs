@@ -14,7 +14,7 @@ use yibiao_tables::{Projector, Shard, Tables, lake::Config};
 use crate::{
     Args, analyst,
     facts::{Frame, Sender},
-    load,
+    load::{self, MadeUp},
     measure::{Spent, Watch, at, peak_mb},
     queries, restart,
 };
@@ -76,20 +76,22 @@ fn rule(number: usize) -> (&'static str, String) {
     ("made_up.sql", text)
 }
 
-pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
+/// With so many facts of each place from the first load.
+pub async fn run(args: &Args, dir: &Path, places: u64, facts_a_place: u64) -> Result<()> {
     let mut dice = ChaCha8Rng::seed_from_u64(1);
     let kinds = load_fact_kinds(&args.pipelines.join("facts"))?;
     let mut addresses = Sender::new(&kinds, "place", "police/standard-addresses", 0, 0)?;
     let mut water = Sender::new(&kinds, "water", "utilities/water-readings", 0, 0)?;
     let senders = (&mut addresses, &mut water);
+    let made_up = MadeUp { places, facts_a_place, senders, dice: &mut dice };
     let (loaded, projected) = match args.batches {
-        true => load::in_batches(args, dir, places, senders, &mut dice).await?,
-        false => (load::at_once(args, dir, places, senders, &mut dice).await?, Spent::default()),
+        true => load::in_batches(args, dir, made_up).await?,
+        false => (load::at_once(args, dir, made_up).await?, Spent::default()),
     };
     let mut projected = projected;
     let mut bench = Bench::open(args, dir, 1).await?;
     let lake = load::lake(&bench, dir)?;
-    let (facts, Spent { seconds, cpu }) = (2 * places, loaded);
+    let (facts, Spent { seconds, cpu }) = (facts_a_place * places, loaded);
     let disk = bench.shard.disk_bytes()? as f64 / 1e6;
     println!(
         "first load: {facts} facts in {seconds:.1} s, {cpu:.1} s of processor time: {:.0} facts/s/core; {disk:.0} MB on disk, {:.0} MB of memory at the peak",
@@ -100,7 +102,8 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
         return Ok(());
     }
 
-    for rules in [1, 10, 100] {
+    let rules: &[usize] = if args.readings_only { &[1] } else { &[1, 10, 100] };
+    for &rules in rules {
         if rules > 1 {
             drop(bench);
             bench = Bench::open(args, dir, rules).await?;
@@ -125,6 +128,9 @@ pub async fn run(args: &Args, dir: &Path, places: u64) -> Result<()> {
         );
     }
     drop(bench);
+    if args.readings_only {
+        return Ok(());
+    }
 
     let mut bench = Bench::open(args, dir, 1).await?;
     let mut projector = Projector::new(lake.clone(), vec![bench.shard.clone()], Config::default());
