@@ -45,8 +45,8 @@ fn mark() -> &'static str {
     })
 }
 
-/// Waits for Ctrl-C or SIGTERM; ends everything, takes `remove` away, and ends the process.
-pub async fn on_interrupt(root: PathBuf, remove: bool) -> Result<()> {
+/// Waits for Ctrl-C or SIGTERM; ends everything, takes `remove` away, says its last words, and ends the process.
+pub async fn on_interrupt(root: PathBuf, remove: bool, last_words: impl FnOnce()) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -57,6 +57,7 @@ pub async fn on_interrupt(root: PathBuf, remove: bool) -> Result<()> {
     if remove {
         let _ = fs::remove_dir_all(&root);
     }
+    last_words();
     std::process::exit(INTERRUPTED)
 }
 

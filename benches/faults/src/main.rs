@@ -24,7 +24,7 @@ mod tally;
 use std::{
     path::PathBuf,
     sync::{
-        Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -86,23 +86,24 @@ fn main() -> Result<()> {
         args.program.clone().unwrap_or(beside).canonicalize().context("the program: give --program")?;
     let project = args.project.canonicalize()?;
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.spawn(ending::on_interrupt(root.clone(), args.keep.is_none()));
+    let ran = Arc::new(Mutex::new(Ran::begin()));
+    let so_far = ran.clone();
+    runtime.spawn(ending::on_interrupt(root.clone(), args.keep.is_none(), move || locked(&so_far).say()));
     let (from, end) = (args.from, args.from + args.seeds);
-    let seeds =
-        Seeds { args, root, program, project, runtime, next: AtomicU64::new(from), ran: Mutex::default() };
-    let began = Instant::now();
+    let seeds = Seeds { args, root, program, project, runtime, next: AtomicU64::new(from), ran };
     std::thread::scope(|scope| {
         for _ in 0..seeds.args.jobs.max(1) {
             scope.spawn(|| seeds.run_until(end));
         }
     });
-    let Ran { tally, mut failed } = seeds.ran.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    while ending::is_ending() {
+        // Whoever was interrupted says what ran, and ends the process.
+        std::thread::park();
+    }
+    let mut ran = locked(&seeds.ran);
+    ran.say();
+    let Ran { tally, failed, .. } = &mut *ran;
     failed.sort();
-    let equal = seeds.args.seeds - failed.len() as u64;
-    println!("{equal} of {} seeds equal in {:.0} s", seeds.args.seeds, began.elapsed().as_secs_f64());
-    println!("faults: {}", tally.faults());
-    println!("deaths by point: {}", tally.points());
-    println!("shards loaded at once: {}", tally.loads);
     let never = tally.never();
     if seeds.args.every_point && !never.is_empty() {
         println!(
@@ -127,13 +128,33 @@ struct Seeds {
     runtime: tokio::runtime::Runtime,
     /// The seed that is run next.
     next: AtomicU64,
-    ran: Mutex<Ran>,
+    ran: Arc<Mutex<Ran>>,
 }
 
-#[derive(Default)]
+/// What came of the seeds that have ended.
 struct Ran {
-    tally: Tally,
+    began: Instant,
+    equal: u64,
     failed: Vec<u64>,
+    tally: Tally,
+}
+
+impl Ran {
+    fn begin() -> Self {
+        Self { began: Instant::now(), equal: 0, failed: Vec::new(), tally: Tally::default() }
+    }
+
+    fn say(&self) {
+        let (ended, seconds) = (self.equal + self.failed.len() as u64, self.began.elapsed().as_secs_f64());
+        println!("{} of {ended} seeds equal in {seconds:.0} s", self.equal);
+        println!("faults: {}", self.tally.faults());
+        println!("deaths by point: {}", self.tally.points());
+        println!("shards loaded at once: {}", self.tally.loads);
+    }
+}
+
+fn locked(ran: &Mutex<Ran>) -> MutexGuard<'_, Ran> {
+    ran.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Seeds {
@@ -150,10 +171,13 @@ impl Seeds {
             if ending::is_ending() {
                 return;
             }
-            let mut ran = self.ran.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut ran = locked(&self.ran);
             ran.tally.add(tally);
             match outcome {
-                Ok(said) => println!("seed {seed}: equal ({said}; {:.0} s)", began.elapsed().as_secs_f64()),
+                Ok(said) => {
+                    println!("seed {seed}: equal ({said}; {:.0} s)", began.elapsed().as_secs_f64());
+                    ran.equal += 1;
+                }
                 Err(error) => {
                     println!("seed {seed}: {error:#}");
                     ran.failed.push(seed);

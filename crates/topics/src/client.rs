@@ -27,8 +27,9 @@ use crate::{
 /// The first back-off after a broker did not answer; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// A broker that has just come back does not know all topics yet: it is believed after this.
-const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+/// A broker that has just come back does not know all topics yet: it is believed when it has said so this many times in a row, which
+/// takes some ten seconds. Not by the clock: who was away or stood still meanwhile was not asked.
+const UNKNOWN_BELIEVED: u32 = 9;
 /// How long one question may take before it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -405,9 +406,8 @@ impl Client {
         doing: String,
         question: impl Fn() -> F,
     ) -> Result<T, Error> {
-        let asked_at = Instant::now();
-        let deadline = asked_at + self.0.config.patience;
-        let mut back_off = BACK_OFF;
+        let deadline = Instant::now() + self.0.config.patience;
+        let (mut back_off, mut unknown) = (BACK_OFF, 0);
         loop {
             let error = match question().await {
                 Ok(answer) => {
@@ -421,9 +421,10 @@ impl Client {
                 KafkaError::Canceled => return Err(Error::Panicked { doing }),
                 other => other.rdkafka_error_code(),
             };
+            unknown = if code.is_some_and(unknown_topic) { unknown + 1 } else { 0 };
             match code {
-                Some(code) if unknown_topic(code) && asked_at.elapsed() < KNOWN_WITHIN => {}
-                Some(code) if unknown_topic(code) => {
+                Some(_) if (1..UNKNOWN_BELIEVED).contains(&unknown) => {}
+                Some(_) if unknown > 0 => {
                     return Err(Error::UnknownTopic { topic: doing, partition: None });
                 }
                 Some(code) if passes(code) => self.0.health.went_away(&error.to_string()),
@@ -444,5 +445,44 @@ impl Client {
             waited_s: self.0.config.patience.as_secs(),
             detail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const UNKNOWN: KafkaError = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+
+    #[tokio::test]
+    async fn who_stood_still_for_long_does_not_believe_the_first_word_of_a_missing_topic() {
+        let client = Client::new(&ClientConfig::at("127.0.0.1:1")).unwrap();
+        let answers = AtomicU32::new(0);
+        let question = || {
+            let nth = answers.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if nth == 0 {
+                    tokio::time::sleep(Duration::from_millis(10_200)).await;
+                }
+                if nth < 3 { Err(UNKNOWN) } else { Ok(nth) }
+            }
+        };
+        assert_eq!(client.repeat("asking for a topic".into(), question).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_says_it_again_and_again_is_believed() {
+        let client = Client::new(&ClientConfig::at("127.0.0.1:1")).unwrap();
+        let answers = AtomicU32::new(0);
+        let question = || {
+            answers.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(KafkaResult::<()>::Err(UNKNOWN))
+        };
+        let error = client.repeat("asking for a topic".into(), question).await.unwrap_err();
+        assert!(matches!(error, Error::UnknownTopic { .. }), "{error}");
+        assert_eq!(answers.into_inner(), UNKNOWN_BELIEVED);
     }
 }
