@@ -421,10 +421,11 @@ impl Client {
                 KafkaError::Canceled => return Err(Error::Panicked { doing }),
                 other => other.rdkafka_error_code(),
             };
-            unknown = if code.is_some_and(unknown_topic) { unknown + 1 } else { 0 };
+            let is_unknown = code.is_some_and(unknown_topic);
+            unknown = if is_unknown { unknown + 1 } else { 0 };
             match code {
-                Some(_) if (1..UNKNOWN_BELIEVED).contains(&unknown) => {}
-                Some(_) if unknown > 0 => {
+                _ if is_unknown && unknown < UNKNOWN_BELIEVED => {}
+                _ if is_unknown => {
                     return Err(Error::UnknownTopic { topic: doing, partition: None });
                 }
                 Some(code) if passes(code) => self.0.health.went_away(&error.to_string()),
